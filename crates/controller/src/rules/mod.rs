@@ -1,0 +1,28 @@
+//! The rules: from an image and a command to the records that carry it out.
+//!
+//! A rule changes nothing. To carry out several commands at once, apply the records of one to a
+//! clone of the image before asking for the next; to only validate, throw the records away.
+
+mod configs;
+mod create_partitions;
+mod create_topic;
+mod delete_topic;
+mod placement;
+mod producer_ids;
+mod register_node;
+
+pub use configs::{AlterConfig, AlterOperation, alter_configs, check_topic_configs};
+pub use create_partitions::{CreatePartitions, create_partitions};
+pub use create_topic::{CreateTopic, ManualAssignment, create_topic};
+pub use delete_topic::{TopicRef, delete_topic};
+pub use producer_ids::{ReservedProducerIds, reserve_producer_ids};
+pub use register_node::{RegisterNode, register_node};
+
+/// Topics in which the cluster keeps its own state; the protocol marks them as internal.
+pub const INTERNAL_TOPICS: &[&str] = &["__consumer_offsets", "__transaction_state"];
+
+/// Whether `name` is one of [`INTERNAL_TOPICS`].
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}
