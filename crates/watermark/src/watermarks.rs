@@ -1,0 +1,462 @@
+//! One partition's offsets: publishing, reading, awaiting them, and changing the tenure.
+//!
+//! Decides nothing about who is in sync and touches no bytes. Publishing and reading take no
+//! lock, except that a publisher who meets the seal of an ending tenure waits for the next one,
+//! and one who reaches a waiter takes the waiters' lock to wake it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use plimsoll_types::{LeaderEpoch, NodeId, Offset};
+
+use crate::position::{Ends, Position};
+use crate::signal::Signal;
+use crate::snapshot::{Mark, Snapshot, Superseded, Untracked};
+use crate::sync::{Mutex, Swap, Weakness, fence, weakened};
+use crate::tenure::{Advance, Sealed, Tenure, TenureStart};
+use crate::waiters::{Bell, Parked, Waiters, WatchState};
+use crate::watch::{Wait, Watch};
+
+/// The offsets of one partition on one node, and those who wait for them.
+///
+/// Shared by reference between the log's writer, its flusher, the followers' acks and all readers.
+/// Each `publish_*` names its one writer; `begin` and `cut` may be called from any thread and take
+/// turns.
+pub struct Watermarks {
+    current: Swap<Tenure>,
+    waiters: Arc<Waiters>,
+    /// Held while one tenure gives way to the next.
+    transition: Mutex<()>,
+}
+
+/// Publishing.
+impl Watermarks {
+    /// Moves the local log end. For the log's writer alone, which is also who cuts the log or is
+    /// told before it next appends. What is below `to` is readable.
+    pub fn publish_log_end(&self, to: Offset) {
+        let tenure = self.current.load();
+        if tenure.local().cell.raise_log_end(to) {
+            self.local_moved(&tenure);
+        }
+    }
+
+    /// Moves the local durable end. For the flusher alone, and only while nothing can cut the log
+    /// between the sync and this call; else see [`Watermarks::publish_durable_end_on`].
+    pub fn publish_durable_end(&self, to: Offset) {
+        let tenure = self.current.load();
+        if tenure.local().cell.raise_durable_end(to) {
+            self.local_moved(&tenure);
+        }
+    }
+
+    /// Moves the durable end of the course that `position` was taken from, which was taken before
+    /// the sync began. If that course was cut since, the offset counts for nothing.
+    pub fn publish_durable_end_on(&self, position: &Position, to: Offset) {
+        if position.cell.raise_durable_end(to) {
+            self.local_moved(&self.current.load());
+        }
+    }
+
+    /// Moves the local log start. For the log's writer alone; never above the high watermark.
+    pub fn publish_log_start(&self, to: Offset) {
+        let tenure = self.current.load();
+        debug_assert!(
+            to <= tenure.high_watermark(),
+            "W5: only what is committed is deleted"
+        );
+        tenure.local().cell.raise_log_start(to);
+    }
+
+    /// Moves a follower's ends. For the acks of that follower alone, and only while nothing can
+    /// cut its course between the check of its session and this call; else see
+    /// [`Watermarks::publish_follower_on`].
+    ///
+    /// # Errors
+    /// If the current tenure does not track `replica`.
+    pub fn publish_follower(
+        &self,
+        replica: NodeId,
+        log_end: Offset,
+        durable_end: Offset,
+    ) -> Result<(), Untracked> {
+        let position = self.position(replica)?;
+        self.publish_follower_on(&position, log_end, durable_end);
+        Ok(())
+    }
+
+    /// Moves a follower's ends on the course that `position` was taken from, which is when its
+    /// session began. If that course was cut since, the offsets count for nothing.
+    pub fn publish_follower_on(&self, position: &Position, log_end: Offset, durable_end: Offset) {
+        debug_assert!(durable_end <= log_end, "W3: what is synced was written");
+        // Log end first: a reader that sees the new durable end sees an end that covers it.
+        let written = position.cell.raise_log_end(log_end);
+        let synced = position.cell.raise_durable_end(durable_end);
+        if written || synced {
+            self.fence_after_position();
+            self.advance();
+        }
+    }
+
+    /// Moves the high watermark to where the positions allow and wakes whom that reaches.
+    ///
+    /// Every `publish_*` does so itself; this is for a clock's tick. `true` says that there was
+    /// something left to do: a missed wake-up, unless a publisher was caught between its two
+    /// steps, so it is the rate that tells.
+    pub fn recompute(&self) -> bool {
+        self.fence_after_position();
+        let moved = self.advance();
+        let now = self.snapshot();
+        let woke = [Mark::LogEnd, Mark::DurableEnd, Mark::HighWatermark]
+            .map(|mark| self.waiters.queue(mark).reached(now.value(mark)));
+        moved || woke.contains(&true)
+    }
+
+    /// What follows a move of either local end. The writer and the flusher each look at both
+    /// words after their own store, for the lesser of the two is the durable end that counts.
+    fn local_moved(&self, tenure: &Tenure) {
+        self.fence_after_position();
+        let Ends {
+            log_end,
+            durable_end,
+        } = tenure.local().cell.ends();
+        self.waiters.queue(Mark::LogEnd).reached(log_end);
+        self.waiters.queue(Mark::DurableEnd).reached(durable_end);
+        self.advance();
+    }
+
+    /// Stands between a publisher's store and its look at everybody else's words. Pairs with
+    /// itself in another publisher (one of the two sees both positions), with the fence in
+    /// `succeed` (either the seal is seen here or the position there), and with the fence in
+    /// `park_in` (either the waiter is seen here or the position there).
+    fn fence_after_position(&self) {
+        if !weakened(Weakness::FenceAfterPosition) {
+            fence(SeqCst);
+        }
+    }
+
+    fn advance(&self) -> bool {
+        loop {
+            match self.current.load().advance() {
+                Advance::Still => return false,
+                Advance::Moved(to) => {
+                    // Pairs with the fence in `park_in`: either the waiter is seen here, or the
+                    // high watermark there.
+                    if !weakened(Weakness::FenceAfterAdvance) {
+                        fence(SeqCst);
+                    }
+                    self.waiters.queue(Mark::HighWatermark).reached(to);
+                    return true;
+                }
+                Advance::Sealed => {
+                    if weakened(Weakness::SealNotRetried) {
+                        return false;
+                    }
+                    // The next tenure is there once this lock is free.
+                    drop(self.transition.lock());
+                }
+            }
+        }
+    }
+}
+
+/// Reading.
+impl Watermarks {
+    /// The offsets, true together. Takes no lock.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.current.load().snapshot()
+    }
+
+    /// End of what every replica that counts has.
+    #[must_use]
+    pub fn high_watermark(&self) -> Offset {
+        self.current.load().high_watermark()
+    }
+
+    /// End of the local log.
+    #[must_use]
+    pub fn log_end(&self) -> Offset {
+        self.current.load().local().cell.log_end()
+    }
+
+    /// End of the local log's synced prefix.
+    #[must_use]
+    pub fn durable_end(&self) -> Offset {
+        self.current.load().local().cell.ends().durable_end
+    }
+
+    /// Oldest readable offset.
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        self.current.load().local().cell.log_start()
+    }
+
+    /// The epoch of the current tenure.
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.current.load().leader_epoch
+    }
+
+    /// Whether the committed ISR has as many members as acks=all demands.
+    #[must_use]
+    pub fn min_isr_met(&self) -> bool {
+        self.current.load().min_isr_met()
+    }
+
+    /// How many replicas the committed ISR has.
+    #[must_use]
+    pub fn committed_isr(&self) -> usize {
+        self.current.load().committed_isr
+    }
+
+    /// The least committed ISR with which the high watermark moves.
+    #[must_use]
+    pub fn min_isr(&self) -> usize {
+        self.current.load().min_isr
+    }
+
+    /// The members of the maximal ISR, the local replica first.
+    #[must_use]
+    pub fn maximal_isr(&self) -> Vec<NodeId> {
+        let tenure = self.current.load();
+        let counted = tenure.replicas().iter().filter(|replica| replica.counted);
+        counted.map(|replica| replica.node).collect()
+    }
+
+    /// How far `replica` has come, as far as published here.
+    ///
+    /// # Errors
+    /// If the current tenure does not track it.
+    pub fn ends(&self, replica: NodeId) -> Result<Ends, Untracked> {
+        Ok(self.position(replica)?.cell.ends())
+    }
+
+    /// A handle on which to publish for `replica` as long as its course is not cut.
+    ///
+    /// # Errors
+    /// If the current tenure does not track it.
+    pub fn position(&self, replica: NodeId) -> Result<Position, Untracked> {
+        let tenure = self.current.load();
+        match tenure.replica(replica) {
+            Some(found) => Ok(Position {
+                cell: Arc::clone(&found.cell),
+            }),
+            None => Err(Untracked {
+                replica,
+                leader_epoch: tenure.leader_epoch,
+            }),
+        }
+    }
+
+    /// The local replica's handle; for a flusher, before it syncs.
+    #[must_use]
+    pub fn local_position(&self) -> Position {
+        Position {
+            cell: Arc::clone(&self.current.load().local().cell),
+        }
+    }
+
+    /// The offsets, if `course` goes on.
+    pub(crate) fn snapshot_in(&self, course: u64) -> Result<Snapshot, Superseded> {
+        let tenure = self.current.load();
+        if tenure.course == course {
+            Ok(tenure.snapshot())
+        } else {
+            Err(Superseded {
+                leader_epoch: tenure.leader_epoch,
+            })
+        }
+    }
+}
+
+/// Awaiting.
+impl Watermarks {
+    /// Rings `signal` when `mark` stands at or above `at_least`, or when that can no longer be.
+    /// The answer may be there at once, in which case nothing rings: ask [`Watch::state`].
+    pub fn watch(&self, mark: Mark, at_least: Offset, signal: &Arc<Signal>) -> Watch {
+        let course = self.current.load().course;
+        self.park_in(course, mark, at_least, Bell::Shared(Arc::clone(signal)))
+    }
+
+    /// As [`Watermarks::watch`], for an offset that was given out in `epoch`: superseded at once
+    /// if another epoch rules by now. An acknowledgement of what was appended waits this way.
+    pub fn watch_in(
+        &self,
+        epoch: LeaderEpoch,
+        mark: Mark,
+        at_least: Offset,
+        signal: &Arc<Signal>,
+    ) -> Watch {
+        let bell = Bell::Shared(Arc::clone(signal));
+        match self.course_of(epoch) {
+            Some(course) => self.park_in(course, mark, at_least, bell),
+            None => Watch::decided(Arc::new(Parked::new(0, bell)), WatchState::Superseded),
+        }
+    }
+
+    /// Completes when `mark` stands at or above `at_least`, with the offsets of that moment or a
+    /// later one. What was given out in an earlier epoch is waited for with
+    /// [`Watermarks::wait_in`].
+    pub fn wait(&self, mark: Mark, at_least: Offset) -> Wait<'_> {
+        Wait::new(self, mark, at_least, self.current.load().course)
+    }
+
+    /// As [`Watermarks::wait`], for an offset that was given out in `epoch`.
+    ///
+    /// # Errors
+    /// If another epoch rules by now.
+    pub fn wait_in(
+        &self,
+        epoch: LeaderEpoch,
+        mark: Mark,
+        at_least: Offset,
+    ) -> Result<Wait<'_>, Superseded> {
+        let tenure = self.current.load();
+        if tenure.leader_epoch == epoch {
+            Ok(Wait::new(self, mark, at_least, tenure.course))
+        } else {
+            Err(Superseded {
+                leader_epoch: tenure.leader_epoch,
+            })
+        }
+    }
+
+    fn course_of(&self, epoch: LeaderEpoch) -> Option<u64> {
+        let tenure = self.current.load();
+        (tenure.leader_epoch == epoch).then_some(tenure.course)
+    }
+
+    pub(crate) fn park(&self, course: u64, mark: Mark, at_least: Offset) -> Watch {
+        self.park_in(course, mark, at_least, Bell::Own(Signal::new()))
+    }
+
+    fn park_in(&self, course: u64, mark: Mark, at_least: Offset, bell: Bell) -> Watch {
+        let parked = Arc::new(Parked::new(course, bell));
+        // Most who ask need not wait, and then no lock is taken.
+        if let Some(state) = self.look(course, mark, at_least) {
+            return Watch::decided(parked, state);
+        }
+        let mut watch = Watch::queue(&self.waiters, mark, at_least, parked);
+        if weakened(Weakness::CheckBeforeRegister) {
+            return watch;
+        }
+        // Pairs with the publishers' fences: either they see the least threshold just written,
+        // or the look below sees what they published. A new course is seen below, or its
+        // `supersede`, which takes the queue's lock, finds this waiter in the queue.
+        if !weakened(Weakness::FenceAfterRegister) {
+            fence(SeqCst);
+        }
+        if let Some(state) = self.look(course, mark, at_least) {
+            watch.settle(state);
+        }
+        watch
+    }
+
+    /// How a wait on `course` would end now; `None` if it would not.
+    fn look(&self, course: u64, mark: Mark, at_least: Offset) -> Option<WatchState> {
+        let tenure = self.current.load();
+        if tenure.course != course {
+            return Some(WatchState::Superseded);
+        }
+        (tenure.value(mark) >= at_least).then_some(WatchState::Reached)
+    }
+}
+
+/// Changing the tenure.
+impl Watermarks {
+    /// The offsets of a partition that has just been opened.
+    ///
+    /// # Panics
+    /// If `start` contradicts itself (W1 to W3).
+    #[must_use]
+    pub fn new(start: TenureStart) -> Self {
+        let watermarks = Self {
+            current: Swap::new(Tenure::first(0, &start)),
+            waiters: Arc::new(Waiters::new()),
+            transition: Mutex::new(()),
+        };
+        drop(start);
+        watermarks.advance();
+        watermarks
+    }
+
+    /// Ends the current tenure and begins the next: another ISR, another min ISR, other replicas
+    /// (all in the same leader epoch, and waiters stay), or a new leader epoch (a new course:
+    /// waiters are superseded).
+    ///
+    /// `next` sees the final high watermark of the ended tenure. While it runs, publishers who
+    /// would move the high watermark wait, so it only puts the start together, and must not call
+    /// back into these watermarks.
+    ///
+    /// # Panics
+    /// If the start contradicts itself (W1 to W3), goes back to an earlier epoch, or `next`
+    /// panics; the current tenure then goes on.
+    pub fn begin(&self, next: impl FnOnce(Sealed) -> TenureStart) {
+        self.succeed(next, |before, start| {
+            start.leader_epoch != before.leader_epoch
+        });
+    }
+
+    /// As [`Watermarks::begin`], but always a new course: the log was truncated or replaced, in
+    /// the same epoch or another.
+    ///
+    /// # Panics
+    /// As [`Watermarks::begin`].
+    pub fn cut(&self, next: impl FnOnce(Sealed) -> TenureStart) {
+        self.succeed(next, |_, _| true);
+    }
+
+    fn succeed(
+        &self,
+        next: impl FnOnce(Sealed) -> TenureStart,
+        is_cut: impl FnOnce(&Tenure, &TenureStart) -> bool,
+    ) {
+        let transition = self.transition.lock();
+        let before = self.current.load_full();
+        let reopen = Reopen(&before);
+        let sealed = before.seal();
+        let start = next(sealed);
+        assert!(
+            start.leader_epoch >= before.leader_epoch,
+            "W7: epochs never go back"
+        );
+        let tenure = if is_cut(&before, &start) {
+            Tenure::first(before.course + 1, &start)
+        } else {
+            Tenure::after(&before, sealed.high_watermark, &start)
+        };
+        let course = tenure.course;
+        std::mem::forget(reopen);
+        let early = weakened(Weakness::SupersedeFirst);
+        if early && course != before.course {
+            self.waiters.supersede(course);
+        }
+        self.current.store(tenure);
+        drop(transition);
+        if course != before.course && !early {
+            self.waiters.supersede(course);
+        }
+        // Pairs with `fence_after_position`: whoever published during the change saw the seal
+        // and tries again, or is seen by the advance below.
+        if !weakened(Weakness::FenceAfterTenure) {
+            fence(SeqCst);
+        }
+        self.advance();
+    }
+}
+
+/// Takes the seal back if no next tenure came of it.
+struct Reopen<'a>(&'a Tenure);
+
+impl Drop for Reopen<'_> {
+    fn drop(&mut self) {
+        self.0.unseal();
+    }
+}
+
+impl fmt::Debug for Watermarks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watermarks").field(&self.snapshot()).finish()
+    }
+}
