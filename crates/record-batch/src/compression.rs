@@ -8,15 +8,10 @@
 use std::fmt;
 use std::io::{Read, Write};
 
-use lz4_flex::frame::{BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
+use crate::{BatchError, BuildError, lz4, snappy};
 
-use crate::{BatchError, BuildError, snappy};
-
-/// How much lz4 data is decoded at a time, and the least that the output grows by.
+/// How much is taken from a decoder at a time, and the least that the output grows by.
 const STEP_BYTES: usize = 16 << 10;
-const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-/// Magic, descriptor of 3, end mark of 4.
-const LZ4_LEAST_FRAME_BYTES: usize = 11;
 const ZSTD_LEVEL: i32 = 3;
 
 /// How the records of a batch are compressed.
@@ -103,12 +98,7 @@ impl Compression {
                 encoder.finish().map_err(|_| failed).map(drop)
             }
             Self::Snappy => snappy::compress(plain, out),
-            Self::Lz4 => {
-                let frame = FrameInfo::new().block_size(BlockSize::Max64KB);
-                let mut encoder = FrameEncoder::with_frame_info(frame, out);
-                encoder.write_all(plain).map_err(|_| failed)?;
-                encoder.finish().map_err(|_| failed).map(drop)
-            }
+            Self::Lz4 => lz4::compress(plain, out),
             Self::Zstd => {
                 let compressed = zstd::bulk::compress(plain, ZSTD_LEVEL).map_err(|_| failed)?;
                 out.extend_from_slice(&compressed);
@@ -126,32 +116,10 @@ impl Compression {
         match self {
             Self::None if data.len() > max => Err(self.too_large(max)),
             Self::None => Ok(data.to_vec()),
-            Self::Gzip => {
-                let mut out = Vec::new();
-                self.read_bounded(flate2::bufread::MultiGzDecoder::new(data), &mut out, max)?;
-                Ok(out)
-            }
+            Self::Gzip => self.read_bounded(flate2::bufread::MultiGzDecoder::new(data), max),
             Self::Snappy => snappy::decompress(data, max),
-            Self::Lz4 => self.lz4_frames(data, max),
+            Self::Lz4 => lz4::decompress(data, max),
             Self::Zstd => self.zstd_frames(data, max),
-        }
-    }
-
-    /// Frames after each other. The decoder stops at each frame's end.
-    fn lz4_frames(self, data: &[u8], max: usize) -> Result<Vec<u8>, BatchError> {
-        let mut decoder = FrameDecoder::new(data);
-        let mut out = Vec::new();
-        loop {
-            // The legacy format has blocks of 8 MiB, and no client writes it. The decoder takes
-            // a frame cut after its magic for an empty one.
-            let rest = *decoder.get_ref();
-            if !rest.starts_with(&LZ4_MAGIC) || rest.len() < LZ4_LEAST_FRAME_BYTES {
-                return Err(self.corrupt());
-            }
-            self.read_bounded(&mut decoder, &mut out, max)?;
-            if decoder.get_ref().is_empty() {
-                return Ok(out);
-            }
         }
     }
 
@@ -169,27 +137,19 @@ impl Compression {
         }
     }
 
-    /// All that `source` yields, appended to `out`, which stays within `max`.
-    fn read_bounded(
-        self,
-        mut source: impl Read,
-        out: &mut Vec<u8>,
-        max: usize,
-    ) -> Result<(), BatchError> {
+    /// All that `source` yields, within `max` bytes.
+    fn read_bounded(self, mut source: impl Read, max: usize) -> Result<Vec<u8>, BatchError> {
+        let mut out = Vec::new();
         let mut step = [0; STEP_BYTES];
         loop {
             let read = source.read(&mut step).map_err(|_| self.corrupt())?;
             let Some(bytes) = step.get(..read).filter(|bytes| !bytes.is_empty()) else {
-                return Ok(());
+                return Ok(out);
             };
             if bytes.len() > max - out.len() {
                 return Err(self.too_large(max));
             }
-            if out.capacity() - out.len() < bytes.len() {
-                // Doubling, but never past what may be filled.
-                let room = max - out.len();
-                out.reserve_exact(room.min(out.len().max(STEP_BYTES)));
-            }
+            reserve_within(max, &mut out, bytes.len());
             out.extend_from_slice(bytes);
         }
     }
@@ -203,6 +163,15 @@ impl Compression {
             compression: self,
             max,
         }
+    }
+}
+
+/// Makes room in `out` for `more` bytes, which stay within `max`: doubling, so that growth costs
+/// little, but never past what may be filled.
+pub(crate) fn reserve_within(max: usize, out: &mut Vec<u8>, more: usize) {
+    if out.capacity() - out.len() < more {
+        let room = max.saturating_sub(out.len());
+        out.reserve_exact(room.min(more.max(out.len()).max(STEP_BYTES)));
     }
 }
 

@@ -42,6 +42,7 @@ mod builder;
 mod compression;
 mod error;
 mod header;
+mod lz4;
 mod record;
 mod snappy;
 mod stamp;

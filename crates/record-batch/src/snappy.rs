@@ -7,6 +7,7 @@
 
 use snap::raw;
 
+use crate::compression::reserve_within;
 use crate::{BatchError, BuildError, Compression};
 
 const CODEC: Compression = Compression::Snappy;
@@ -65,6 +66,7 @@ fn append_block(block: &[u8], out: &mut Vec<u8>, max: usize) -> Result<(), Batch
     if bytes / 64 > block.len() {
         return Err(CODEC.corrupt());
     }
+    reserve_within(max, out, bytes);
     out.resize(start + bytes, 0);
     let target = out.get_mut(start..).unwrap_or_default();
     let written = raw::Decoder::new()

@@ -48,10 +48,10 @@ fn one_byte_past_the_limit_is_refused() {
 
 #[test]
 fn a_bomb_is_refused_at_the_limit() {
-    let zeros = vec![0; 64 << 20];
+    let zeros = vec![0; 16 << 20];
     for codec in CODECS {
         let bomb = compressed(codec, &zeros);
-        assert!(bomb.len() < 4 << 20, "{codec} is {} bytes", bomb.len());
+        assert!(bomb.len() < 1 << 20, "{codec} is {} bytes", bomb.len());
         let refused = codec.decompress(&bomb, 1 << 16);
         assert!(
             matches!(refused, Err(BatchError::TooLarge { .. })),
@@ -68,8 +68,7 @@ fn data_cut_anywhere_is_corrupt() {
         for cut in 0..data.len() {
             let got = codec.decompress(&data[..cut], 1 << 20);
             // Framed snappy has no end mark: cut between blocks, it is a shorter stream.
-            let shorter = codec == Compression::Snappy && cut == 16
-                || codec == Compression::Lz4 && cut + 4 >= data.len();
+            let shorter = codec == Compression::Snappy && cut == 16;
             assert!(got.is_err() || shorter, "{codec} cut at {cut}");
         }
     }

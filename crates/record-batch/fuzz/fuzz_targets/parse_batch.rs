@@ -1,0 +1,4 @@
+//! See `plimsoll_record_batch_fuzz::parse_batch`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| plimsoll_record_batch_fuzz::parse_batch(bytes));
