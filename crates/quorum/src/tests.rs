@@ -1,0 +1,519 @@
+//! Crashes, damage and failing disks, seen from outside.
+
+use super::*;
+use disk::DiskFile;
+use std::fs;
+use std::future::Future;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake};
+
+const SMALL: Limits = Limits {
+    max_queued_bytes: 1 << 20,
+    log_file_bytes: 300,
+    snapshot_after_bytes: 1000,
+};
+const ONE_FILE: Limits = Limits {
+    log_file_bytes: 1 << 20,
+    ..SMALL
+};
+
+fn entry(number: u64) -> Bytes {
+    Bytes::from(format!(
+        "entry {number} {}",
+        "x".repeat(number as usize % 40)
+    ))
+}
+
+fn commit(quorum: &Quorum, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        let index = quorum.propose(entry(number)).expect("taken").wait();
+        assert_eq!(index, Ok(number));
+    }
+}
+
+/// What the log says, as numbers; a snapshot of the first `n` entries is the text of `n`.
+fn numbers(opened: &Opened) -> Vec<u64> {
+    let covered = opened.snapshot.as_ref().map_or(0, |snapshot| {
+        let text = std::str::from_utf8(&snapshot.bytes).expect("a number");
+        assert_eq!(text.parse(), Ok(snapshot.index));
+        snapshot.index
+    });
+    for held in &opened.entries {
+        assert_eq!(held.bytes, entry(held.index));
+    }
+    (1..=covered)
+        .chain(opened.entries.iter().map(|entry| entry.index))
+        .collect()
+}
+
+fn up_to(last: u64) -> Vec<u64> {
+    (1..=last).collect()
+}
+
+fn snapshot(index: u64) -> Snapshot {
+    let bytes = index.to_string().into();
+    Snapshot { index, bytes }
+}
+
+fn only_log(dir: &Path) -> PathBuf {
+    format::log_path(dir, 1)
+}
+
+#[test]
+fn what_was_committed_is_there_after_each_open() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for round in 0..4 {
+        let opened = open(dir.path(), SMALL).expect("opens");
+        assert_eq!(numbers(&opened), up_to(round * 7));
+        assert_eq!(opened.quorum.committed_index(), round * 7);
+        commit(&opened.quorum, round * 7 + 1..=round * 7 + 7);
+    }
+}
+
+#[test]
+fn the_stream_brings_every_committed_entry_once_and_then_the_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let opened = open(dir.path(), SMALL).expect("opens");
+    commit(&opened.quorum, 1..=5);
+    drop(opened.quorum);
+    for number in 1..=5 {
+        let next = opened.committed.next().expect("committed");
+        assert_eq!((next.index, next.bytes), (number, entry(number)));
+    }
+    assert!(opened.committed.try_next().is_none());
+    assert!(opened.committed.next().is_err());
+}
+
+#[test]
+fn proposals_that_wait_together_are_synced_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(TestDisk::default());
+    let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
+    let gate = disk.gate.lock();
+    let before = disk.syncs.load(Ordering::SeqCst);
+    let proposals: Vec<_> = (1..=100)
+        .map(|number| opened.quorum.propose(entry(number)).expect("taken"))
+        .collect();
+    drop(gate);
+    for proposal in proposals {
+        proposal.wait().expect("committed");
+    }
+    let syncs = disk.syncs.load(Ordering::SeqCst) - before;
+    assert!(
+        syncs <= 2,
+        "the writer may have taken the first alone: {syncs}"
+    );
+}
+
+#[test]
+fn a_proposal_is_a_future_that_is_woken() {
+    struct Flag(AtomicBool);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(TestDisk::default());
+    let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    let waker = Arc::clone(&flag).into();
+    let mut context = Context::from_waker(&waker);
+
+    let gate = disk.gate.lock();
+    let mut first = Box::pin(opened.quorum.propose(entry(1)).expect("taken"));
+    assert_eq!(first.as_mut().poll(&mut context), Poll::Pending);
+    let second = opened.quorum.propose(entry(2)).expect("taken");
+    drop(gate);
+    second.wait().expect("committed");
+    assert!(flag.0.load(Ordering::SeqCst));
+    assert_eq!(first.as_mut().poll(&mut context), Poll::Ready(Ok(1)));
+}
+
+#[test]
+fn a_log_cut_anywhere_in_its_last_group_opens_with_all_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = only_log(dir.path());
+    drop(open(dir.path(), ONE_FILE).map(|opened| commit(&opened.quorum, 1..=3)));
+    let before = fs::read(&path).expect("the log").len();
+    drop(open(dir.path(), ONE_FILE).map(|opened| commit(&opened.quorum, 4..=4)));
+    let whole = fs::read(&path).expect("the log");
+    let frame = format::FRAME_BYTES + entry(4).len();
+
+    for len in before..=whole.len() {
+        fs::write(&path, &whole[..len]).expect("cut");
+        let opened = open(dir.path(), ONE_FILE).expect("a torn tail is no damage");
+        let kept = if len < before + frame { 3 } else { 4 };
+        assert_eq!(numbers(&opened), up_to(kept), "cut at {len}");
+        commit(&opened.quorum, kept + 1..=kept + 1);
+        drop(opened);
+        let opened = open(dir.path(), ONE_FILE).expect("opens");
+        assert_eq!(
+            numbers(&opened),
+            up_to(kept + 1),
+            "cut at {len}, then appended"
+        );
+    }
+}
+
+#[test]
+fn no_flipped_byte_hides_or_changes_an_entry() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(open(dir.path(), SMALL).map(|opened| {
+        commit(&opened.quorum, 1..=6);
+        opened
+            .quorum
+            .install_snapshot(&snapshot(5))
+            .expect("installed");
+        commit(&opened.quorum, 7..=9);
+    }));
+    let mut refused = 0;
+    let files: Vec<_> = fs::read_dir(dir.path()).expect("listed").collect();
+    assert!(files.len() >= 3, "two logs and a snapshot");
+    for file in files {
+        let path = file.expect("a file").path();
+        let whole = fs::read(&path).expect("a file");
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x41;
+            fs::write(&path, &flipped).expect("written");
+            match open(dir.path(), SMALL) {
+                Ok(opened) => assert_eq!(numbers(&opened), up_to(9), "{path:?} at {at}"),
+                Err(OpenError::Damaged { path: named, .. }) => {
+                    assert_eq!(named, path);
+                    assert_eq!(
+                        fs::read(&path).expect("a file"),
+                        flipped,
+                        "nothing is changed"
+                    );
+                    refused += 1;
+                }
+                Err(other) => panic!("{path:?} at {at}: {other}"),
+            }
+            fs::write(&path, &whole).expect("restored");
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_missing_log_file_is_refused_by_its_entries() {
+    let dir = tempfile::tempdir().expect("a directory");
+    drop(open(dir.path(), SMALL).map(|opened| commit(&opened.quorum, 1..=20)));
+    let mut logs: Vec<_> = fs::read_dir(dir.path())
+        .expect("listed")
+        .flatten()
+        .collect();
+    logs.sort_by_key(std::fs::DirEntry::file_name);
+    assert!(logs.len() >= 3);
+    fs::remove_file(logs[1].path()).expect("removed");
+    let error = open(dir.path(), SMALL).expect_err("a hole");
+    assert!(
+        matches!(error, OpenError::Missing { first: 2.., .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_log_or_frame_of_a_later_version_is_refused_as_such() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = only_log(dir.path());
+    drop(open(dir.path(), ONE_FILE).map(|opened| commit(&opened.quorum, 1..=2)));
+    let whole = fs::read(&path).expect("the log");
+
+    let mut later = whole.clone();
+    later[8] = 2;
+    let crc = crc32fast::hash(&later[..20]);
+    later[20..24].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &later).expect("written");
+    let error = open(dir.path(), ONE_FILE).expect_err("a later version");
+    assert!(matches!(
+        error,
+        OpenError::Damaged {
+            fault: Fault::Version { version: 2 },
+            ..
+        }
+    ));
+
+    let mut later = whole;
+    let frame = &mut later[format::HEADER_BYTES..];
+    let bytes = format::decode_frame(frame)
+        .expect("the first frame")
+        .bytes();
+    frame[4] = 9;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&frame[..28]);
+    hasher.update(&frame[format::FRAME_BYTES..bytes]);
+    frame[28..32].copy_from_slice(&hasher.finalize().to_le_bytes());
+    fs::write(&path, &later).expect("written");
+    let error = open(dir.path(), ONE_FILE).expect_err("a later kind");
+    assert!(matches!(
+        error,
+        OpenError::Damaged {
+            fault: Fault::Kind { kind: 9 },
+            at: 24,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn snapshots_keep_the_directory_small() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let opened = open(dir.path(), SMALL).expect("opens");
+    let mut installed = 0;
+    for number in 1..=400 {
+        commit(&opened.quorum, number..=number);
+        if opened.quorum.wants_snapshot() {
+            opened
+                .quorum
+                .install_snapshot(&snapshot(number))
+                .expect("installed");
+            installed += 1;
+        }
+    }
+    assert!(installed > 3);
+    let files = fs::read_dir(dir.path()).expect("listed").flatten();
+    let bytes: u64 = files
+        .map(|file| file.metadata().map_or(0, |m| m.len()))
+        .sum();
+    assert!(bytes < 3000, "{bytes}");
+    drop(opened);
+    assert_eq!(
+        numbers(&open(dir.path(), SMALL).expect("opens")),
+        up_to(400)
+    );
+}
+
+#[test]
+fn a_snapshot_of_what_is_not_committed_or_not_new_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let opened = open(dir.path(), SMALL).expect("opens");
+    commit(&opened.quorum, 1..=3);
+    let ahead = opened.quorum.install_snapshot(&snapshot(4));
+    assert!(matches!(
+        ahead,
+        Err(SnapshotError::Ahead {
+            index: 4,
+            committed: 3
+        })
+    ));
+    opened
+        .quorum
+        .install_snapshot(&snapshot(2))
+        .expect("installed");
+    let older = opened.quorum.install_snapshot(&snapshot(2));
+    assert!(matches!(
+        older,
+        Err(SnapshotError::NotNewer { newest: 2, .. })
+    ));
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_taken_any_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(TestDisk::default());
+    let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
+    commit(&opened.quorum, 1..=2);
+    disk.fail_syncs.store(true, Ordering::SeqCst);
+    let stopped = opened.quorum.propose(entry(3)).expect("taken").wait();
+    let reason = stopped.expect_err("the sync failed").reason;
+    assert!(reason.contains("no more syncs"), "{reason}");
+    disk.fail_syncs.store(false, Ordering::SeqCst);
+    let refused = opened.quorum.propose(entry(3));
+    assert!(matches!(refused, Err(ProposeError::Stopped(_))));
+    assert_eq!(opened.quorum.stopped().map(|s| s.reason), Some(reason));
+    let read: Vec<_> = std::iter::from_fn(|| opened.committed.next().ok()).collect();
+    assert_eq!(read.len(), 2);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits {
+        max_queued_bytes: 100,
+        ..ONE_FILE
+    };
+    let opened = open(dir.path(), limits).expect("opens");
+    let big = Bytes::from(vec![0; 60]);
+    opened
+        .quorum
+        .propose(big.clone())
+        .expect("taken")
+        .wait()
+        .expect("committed");
+    let refused = opened.quorum.propose(big.clone());
+    assert!(matches!(
+        refused,
+        Err(ProposeError::Busy { queued_bytes: 60 })
+    ));
+    opened.committed.next().expect("committed");
+    opened
+        .quorum
+        .propose(big.clone())
+        .expect("room again")
+        .wait()
+        .expect("committed");
+    drop(opened.committed);
+    opened
+        .quorum
+        .propose(big)
+        .expect("nobody reads")
+        .wait()
+        .expect("committed");
+    let huge = Bytes::from(vec![0; format::MAX_ENTRY_BYTES + 1]);
+    assert!(matches!(
+        opened.quorum.propose(huge),
+        Err(ProposeError::TooLarge { .. })
+    ));
+}
+
+/// The process dies at every operation on the disk in turn, half of it done.
+#[test]
+fn a_crash_at_any_operation_loses_nothing_committed() {
+    for operations in 0.. {
+        let dir = tempfile::tempdir().expect("a directory");
+        let disk = Arc::new(TestDisk::default());
+        disk.left.store(operations, Ordering::SeqCst);
+        let committed = workload(&disk, dir.path());
+        let survived = disk.left.load(Ordering::SeqCst) > 0;
+
+        let opened = open(dir.path(), SMALL).expect("a crash is no damage");
+        let held = numbers(&opened);
+        let last = held.last().copied().unwrap_or(0);
+        assert_eq!(held, up_to(last), "after {operations}");
+        assert!(
+            (committed..=committed + 1).contains(&last),
+            "{committed} {last}"
+        );
+        commit(&opened.quorum, last + 1..=last + 3);
+        drop(opened);
+        let again = open(dir.path(), SMALL).expect("opens");
+        assert_eq!(numbers(&again), up_to(last + 3), "after {operations}");
+        if survived {
+            assert!(operations > 60, "the workload has operations to die at");
+            return;
+        }
+    }
+}
+
+/// Commits and snapshots until the disk dies; returns the last index that was acknowledged.
+fn workload(disk: &Arc<TestDisk>, dir: &Path) -> u64 {
+    let mut committed = 0;
+    for _ in 0..2 {
+        let Ok(opened) = open_on(Arc::clone(disk) as Arc<dyn Disk>, dir, SMALL) else {
+            return committed;
+        };
+        for _ in 0..9 {
+            let proposal = opened.quorum.propose(entry(committed + 1));
+            match proposal.map(Proposal::wait) {
+                Ok(Ok(index)) => committed = index,
+                _ => return committed,
+            }
+            if committed.is_multiple_of(5) {
+                drop(opened.quorum.install_snapshot(&snapshot(committed)));
+            }
+        }
+    }
+    committed
+}
+
+/// A disk that counts syncs, stands still while its gate is held, and dies when told.
+#[derive(Debug)]
+struct TestDisk {
+    left: Arc<AtomicUsize>,
+    syncs: Arc<AtomicUsize>,
+    fail_syncs: Arc<AtomicBool>,
+    gate: Arc<Mutex<()>>,
+}
+
+impl Default for TestDisk {
+    fn default() -> Self {
+        Self {
+            left: Arc::new(AtomicUsize::new(usize::MAX)),
+            syncs: Arc::default(),
+            fail_syncs: Arc::default(),
+            gate: Arc::default(),
+        }
+    }
+}
+
+impl TestDisk {
+    fn operate(&self) -> io::Result<()> {
+        spend(&self.left)
+    }
+}
+
+/// Takes one of the operations that are left; an error once they are gone.
+fn spend(left: &AtomicUsize) -> io::Result<()> {
+    let spent = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        left.checked_sub(1)
+    });
+    spent
+        .map(drop)
+        .map_err(|_| io::Error::other("the disk is dead"))
+}
+
+impl Disk for TestDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.operate()?;
+        Ok(Box::new(TestFile {
+            file: RealDisk.open(path)?,
+            left: Arc::clone(&self.left),
+            syncs: Arc::clone(&self.syncs),
+            fail_syncs: Arc::clone(&self.fail_syncs),
+            gate: Arc::clone(&self.gate),
+        }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.operate()?;
+        RealDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.operate()?;
+        RealDisk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.operate()?;
+        RealDisk.sync_dir(dir)
+    }
+}
+
+#[derive(Debug)]
+struct TestFile {
+    file: Box<dyn DiskFile>,
+    left: Arc<AtomicUsize>,
+    syncs: Arc<AtomicUsize>,
+    fail_syncs: Arc<AtomicBool>,
+    gate: Arc<Mutex<()>>,
+}
+
+impl DiskFile for TestFile {
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        let _open = self.gate.lock();
+        let dies = spend(&self.left);
+        if dies.is_err() {
+            self.file.write_at(&bytes[..bytes.len() / 2], at)?;
+        }
+        dies?;
+        self.file.write_at(bytes, at)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.fail_syncs.load(Ordering::SeqCst) {
+            return Err(io::Error::other("no more syncs"));
+        }
+        spend(&self.left)?;
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        self.file.sync()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        spend(&self.left)?;
+        self.file.set_len(len)
+    }
+}
