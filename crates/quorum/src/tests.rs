@@ -19,10 +19,8 @@ const ONE_FILE: Limits = Limits {
 };
 
 fn entry(number: u64) -> Bytes {
-    Bytes::from(format!(
-        "entry {number} {}",
-        "x".repeat(number as usize % 40)
-    ))
+    let padding: String = (0..number % 40).map(|_| 'x').collect();
+    Bytes::from(format!("entry {number} {padding}"))
 }
 
 fn commit(quorum: &Quorum, numbers: std::ops::RangeInclusive<u64>) {
