@@ -42,9 +42,9 @@ pub enum ConfigResource {
     EveryNode,
 }
 
-/// One change of the cluster metadata.
+/// One change of the cluster metadata. Exhaustive: whoever encodes or applies records must name a
+/// new one before it can be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Record {
     /// A topic came to be; its partitions are 0 and up.
     TopicCreated {
