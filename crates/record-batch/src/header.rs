@@ -24,6 +24,8 @@ pub(crate) const CRC_AT: usize = 17;
 /// The first byte that the checksum covers.
 pub(crate) const CHECKED_AT: usize = 21;
 pub(crate) const MAX_TIMESTAMP_AT: usize = 35;
+/// Producer id, epoch and base sequence, after each other.
+pub(crate) const PRODUCER_AT: usize = 43;
 pub(crate) const MAGIC: i8 = 2;
 
 /// The idempotent producer of a batch.
@@ -87,7 +89,7 @@ impl BatchHeader {
         let base = Offset::from_wire(base)
             .filter(|base| base.checked_add(u64::from(last_offset_delta) + 1).is_some())
             .ok_or(BatchError::Offsets { base, delta })?;
-        let producer = ProducerId::from_wire(i64::from_be_bytes(field(header, 43)));
+        let producer = ProducerId::from_wire(i64::from_be_bytes(field(header, PRODUCER_AT)));
         Ok(Self {
             base,
             batch_bytes,
@@ -142,7 +144,6 @@ impl BatchHeader {
     pub(crate) fn encode_without_crc(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         let epoch = self.leader_epoch.map_or(-1, LeaderEpoch::to_wire);
-        let producer = self.producer;
         put(
             &mut bytes,
             0,
@@ -158,12 +159,7 @@ impl BatchHeader {
         );
         let max_timestamp = self.max_timestamp.as_millis();
         put(&mut bytes, MAX_TIMESTAMP_AT, max_timestamp.to_be_bytes());
-        let id = producer.map_or(-1, |producer| producer.id.to_wire());
-        put(&mut bytes, 43, id.to_be_bytes());
-        let producer_epoch = producer.map_or(-1, |producer| producer.epoch.0);
-        put(&mut bytes, 51, producer_epoch.to_be_bytes());
-        let sequence = producer.map_or(-1, |producer| producer.base_sequence);
-        put(&mut bytes, 53, sequence.to_be_bytes());
+        put(&mut bytes, PRODUCER_AT, producer_bytes(self.producer));
         put(&mut bytes, 57, self.records.to_be_bytes());
         bytes
     }
@@ -191,6 +187,17 @@ pub(crate) fn stamp_bytes(batch_bytes: u32, base: Offset, epoch: i32) -> [u8; ST
     let length = batch_bytes.saturating_sub(PREFIX_BYTES);
     put(&mut bytes, 8, length.to_be_bytes());
     put(&mut bytes, LEADER_EPOCH_AT, epoch.to_be_bytes());
+    bytes
+}
+
+/// Producer id, epoch and base sequence as they stand on the wire: all -1 for none.
+pub(crate) fn producer_bytes(producer: Option<Producer>) -> [u8; 14] {
+    let mut bytes = [0xff; 14];
+    if let Some(producer) = producer {
+        put(&mut bytes, 0, producer.id.to_wire().to_be_bytes());
+        put(&mut bytes, 8, producer.epoch.0.to_be_bytes());
+        put(&mut bytes, 10, producer.base_sequence.to_be_bytes());
+    }
     bytes
 }
 

@@ -55,7 +55,9 @@ pub use compression::Compression;
 pub use error::{BatchError, BuildError, RecompressError, RecordProblem};
 pub use header::{BatchHeader, Producer};
 pub use record::{Headers, Record, RecordIter, Records};
-pub use stamp::{stamp, stamp_log_append_time, stamp_max_timestamp, stamped_prefix};
+pub use stamp::{
+    stamp, stamp_log_append_time, stamp_max_timestamp, stamp_producer, stamped_prefix,
+};
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;

@@ -6,8 +6,8 @@
 use plimsoll_types::{LeaderEpoch, Offset, Timestamp};
 
 use crate::attributes::TimestampType;
-use crate::header::{self, CHECKED_AT, CRC_AT, LEADER_EPOCH_AT, MAX_TIMESTAMP_AT};
-use crate::{Attributes, BatchHeader, STAMP_BYTES, crc32c};
+use crate::header::{self, CHECKED_AT, CRC_AT, LEADER_EPOCH_AT, MAX_TIMESTAMP_AT, PRODUCER_AT};
+use crate::{Attributes, BatchHeader, Producer, STAMP_BYTES, crc32c};
 
 /// Writes base offset and leader epoch into `batch`, the bytes of one parsed batch.
 ///
@@ -44,6 +44,16 @@ pub fn stamp_log_append_time(batch: &mut [u8], now: Timestamp) {
 pub fn stamp_max_timestamp(batch: &mut [u8], max_timestamp: Timestamp) {
     let millis = max_timestamp.as_millis();
     header::put(batch, MAX_TIMESTAMP_AT, millis.to_be_bytes());
+    stamp_crc(batch);
+}
+
+/// Gives `batch` to another idempotent producer, and takes the checksum anew: for a client that
+/// sends records again under a new identity.
+///
+/// # Panics
+/// If `batch` is shorter than a header.
+pub fn stamp_producer(batch: &mut [u8], producer: Producer) {
+    header::put(batch, PRODUCER_AT, header::producer_bytes(Some(producer)));
     stamp_crc(batch);
 }
 

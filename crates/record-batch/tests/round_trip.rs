@@ -1,9 +1,9 @@
 //! What is built is read back the same, stamped, recompressed or thinned out.
 
 use plimsoll_record_batch::{
-    Batch, BatchBuilder, BuildError, Compression, DecodeLimits, HEADER_BYTES, Keys, Producer,
-    RecordToWrite, STAMP_BYTES, TimestampType, recompress, stamp, stamp_log_append_time,
-    stamp_max_timestamp, stamped_prefix,
+    Batch, BatchBuilder, BatchHeader, BuildError, Compression, DecodeLimits, HEADER_BYTES, Keys,
+    Producer, RecordToWrite, STAMP_BYTES, TimestampType, recompress, stamp, stamp_log_append_time,
+    stamp_max_timestamp, stamp_producer, stamped_prefix,
 };
 use plimsoll_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use proptest::collection::vec;
@@ -181,6 +181,29 @@ fn stamping_leaves_the_checksum_true() {
     assert_eq!(stamped.crc, header.crc);
     assert_eq!(stamped.base, Offset::new(77));
     assert_eq!(stamped.leader_epoch, Some(LeaderEpoch::new(4)));
+}
+
+#[test]
+fn another_producer_changes_nothing_else() {
+    let mut bytes = built(Compression::Zstd, &[plain("a")], 0);
+    let before = *Batch::parse(&bytes).expect("whole").header();
+    let producer = Producer {
+        id: ProducerId::new(77).expect("fits"),
+        epoch: ProducerEpoch(0),
+        base_sequence: 1,
+    };
+    stamp_producer(&mut bytes, producer);
+    let after = *Batch::parse(&bytes).expect("checksum taken anew").header();
+    assert_eq!(after.producer, Some(producer));
+    let (producer, crc) = (before.producer, before.crc);
+    assert_eq!(
+        BatchHeader {
+            producer,
+            crc,
+            ..after
+        },
+        before
+    );
 }
 
 #[test]
