@@ -24,6 +24,9 @@ pub struct GroupConfig {
     pub max_member_bytes: usize,
     /// Most bytes of all members of a group; the same again for their assignments.
     pub max_group_bytes: usize,
+    /// Most bytes of everything this coordinator keeps: members, assignments, offsets. Beyond,
+    /// joins and commits are refused until there is less.
+    pub max_bytes: usize,
     /// Longest metadata of a committed offset: `offset.metadata.max.bytes`.
     pub max_offset_metadata_bytes: usize,
     /// How long offsets outlive their use: `offsets.retention.minutes`.

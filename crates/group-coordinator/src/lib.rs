@@ -30,6 +30,7 @@
 //! #     min_session_timeout: Duration::from_secs(6), max_session_timeout: Duration::from_secs(1800),
 //! #     initial_rebalance_delay: Duration::ZERO, new_member_join_timeout: Duration::from_secs(300),
 //! #     max_group_members: 100, max_groups: 100, max_member_bytes: 1 << 16, max_group_bytes: 1 << 20,
+//! #     max_bytes: 1 << 24,
 //! #     max_offset_metadata_bytes: 4096, offsets_retention: Duration::from_secs(604_800),
 //! #     retention_check_interval: Duration::from_secs(600), write_timeout: Duration::from_secs(5),
 //! #     max_writes_in_flight: 100, max_records_per_write: 1000,

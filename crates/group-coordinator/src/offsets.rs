@@ -12,8 +12,13 @@ use std::time::Duration;
 /// A topic and a partition and what becomes of its offset: a new one, or none.
 pub(crate) type Change = (TopicName, u32, Option<CommittedOffset>);
 
+/// Charged for each offset beside its metadata.
+const OFFSET_OVERHEAD_BYTES: usize = 128;
+
 #[derive(Debug, Default)]
 pub(crate) struct Offsets {
+    /// Sum over `durable`.
+    bytes: usize,
     durable: BTreeMap<TopicName, BTreeMap<u32, CommittedOffset>>,
     /// How many writes under way set the offset of a partition.
     coming: BTreeMap<(TopicName, u32), u32>,
@@ -39,6 +44,10 @@ impl Offsets {
 
     pub(crate) fn count(&self) -> usize {
         self.durable.values().map(BTreeMap::len).sum()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn contains(&self, topic: &TopicName, partition: u32) -> bool {
@@ -125,22 +134,26 @@ impl Offsets {
         partition: u32,
         offset: Option<CommittedOffset>,
     ) {
-        match offset {
+        let before = match offset {
             Some(offset) => {
+                self.bytes += bytes_of(offset.metadata.len());
                 self.durable
                     .entry(topic)
                     .or_default()
-                    .insert(partition, offset);
+                    .insert(partition, offset)
             }
-            None => {
-                if let Some(partitions) = self.durable.get_mut(&topic) {
-                    partitions.remove(&partition);
-                    if partitions.is_empty() {
-                        self.durable.remove(&topic);
-                    }
-                }
-            }
+            None => self.remove(&topic, partition),
+        };
+        self.bytes -= before.map_or(0, |before| bytes_of(before.metadata.len()));
+    }
+
+    fn remove(&mut self, topic: &TopicName, partition: u32) -> Option<CommittedOffset> {
+        let partitions = self.durable.get_mut(topic)?;
+        let before = partitions.remove(&partition);
+        if partitions.is_empty() {
+            self.durable.remove(topic);
         }
+        before
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&TopicName, u32, &CommittedOffset)> {
@@ -150,6 +163,11 @@ impl Offsets {
                 .map(move |(partition, offset)| (topic, *partition, offset))
         })
     }
+}
+
+/// What an offset with so much metadata is charged.
+pub(crate) fn bytes_of(metadata_bytes: usize) -> usize {
+    metadata_bytes + OFFSET_OVERHEAD_BYTES
 }
 
 fn has_expired(

@@ -2,7 +2,7 @@
 
 use super::Coordinator;
 use crate::group::{Group, GroupState};
-use crate::offsets::Change;
+use crate::offsets::{Change, bytes_of};
 use crate::writes::{Context, Then};
 use crate::{
     Action, Actions, CommitRequest, CommittedOffset, GroupError, LogRecord, Now,
@@ -34,6 +34,8 @@ impl Coordinator {
         if self.writes.is_full(&self.config) {
             return Err(GroupError::CoordinatorNotAvailable);
         }
+        let charged = request.offsets.iter().map(|o| bytes_of(o.metadata.len()));
+        self.check_room(charged.sum())?;
         if self.groups.contains_key(&request.group) {
             return Ok(());
         }

@@ -10,6 +10,7 @@ mod retention;
 pub use query::{DescribedGroup, DescribedMember, ListFilter, ListedGroup, Stats};
 
 use crate::group::{Group, GroupState, refuse_join};
+use crate::member::bytes_of_request;
 use crate::writes::{Context, Then, UnderWay, Writes};
 use crate::{
     Action, Actions, GroupConfig, GroupError, Input, JoinRequest, LogRecord, Now, ReplyTo,
@@ -30,6 +31,8 @@ pub struct Coordinator {
     /// `wake` of every group that has one.
     timers: BTreeSet<(Monotonic, Text)>,
     writes: Writes,
+    /// Sum over the groups.
+    bytes: usize,
     next_retention_check: Monotonic,
 }
 
@@ -43,6 +46,7 @@ impl Coordinator {
             groups: BTreeMap::new(),
             timers: BTreeSet::new(),
             writes: Writes::default(),
+            bytes: 0,
             next_retention_check: Monotonic::default(),
         }
     }
@@ -85,9 +89,11 @@ impl Coordinator {
     }
 
     fn group_or_new(&mut self, id: &Text) -> &mut Group {
-        self.groups
-            .entry(id.clone())
-            .or_insert_with(|| Group::new(id.clone()))
+        self.groups.entry(id.clone()).or_insert_with(|| {
+            let group = Group::new(id.clone());
+            self.bytes += group.bytes();
+            group
+        })
     }
 
     /// All records are loaded: answer requests from now on.
@@ -95,6 +101,7 @@ impl Coordinator {
     pub fn finish_loading(&mut self, now: Now) -> Actions {
         let mut actions = Actions::new();
         self.loaded = true;
+        self.bytes = self.groups.values().map(Group::bytes).sum();
         self.next_retention_check = now.monotonic + self.config.retention_check_interval;
         for id in self.groups.keys().cloned().collect::<Vec<_>>() {
             self.on_group(now, &mut actions, &id, |group, cx| group.finish_loading(cx));
@@ -162,6 +169,7 @@ impl Coordinator {
     ) -> Option<R> {
         let group = self.groups.get_mut(id)?;
         let before = group.wake;
+        self.bytes -= group.bytes();
         let mut cx = Context {
             now,
             config: &self.config,
@@ -176,6 +184,8 @@ impl Coordinator {
         let after = group.wake.filter(|_| !void);
         if void {
             self.groups.remove(id);
+        } else {
+            self.bytes += group.bytes();
         }
         if before != after {
             if let Some(at) = before {
@@ -217,6 +227,7 @@ impl Coordinator {
         if !allowed.contains(&request.session_timeout) {
             return Err(GroupError::InvalidSessionTimeout);
         }
+        self.check_room(bytes_of_request(request))?;
         if self.groups.contains_key(&request.group) {
             return Ok(());
         }
@@ -224,6 +235,14 @@ impl Coordinator {
             return Err(GroupError::UnknownMemberId);
         }
         self.check_room_for_group()
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), GroupError> {
+        if self.bytes.saturating_add(bytes) <= self.config.max_bytes {
+            Ok(())
+        } else {
+            Err(GroupError::CoordinatorNotAvailable)
+        }
     }
 
     fn check_room_for_group(&self) -> Result<(), GroupError> {
@@ -349,8 +368,11 @@ impl Coordinator {
     }
 
     fn forget(&mut self, id: &Text) {
-        let wake = self.groups.remove(id).and_then(|group| group.wake);
-        if let Some(at) = wake {
+        let Some(group) = self.groups.remove(id) else {
+            return;
+        };
+        self.bytes -= group.bytes();
+        if let Some(at) = group.wake {
             self.timers.remove(&(at, id.clone()));
         }
     }
@@ -367,6 +389,11 @@ impl Coordinator {
             self.on_group(now, actions, &id, |group, cx| group.tick(cx));
         }
         self.writes.expire(now.monotonic, actions);
+        debug_assert_eq!(
+            self.bytes,
+            self.groups.values().map(Group::bytes).sum::<usize>(),
+            "G8"
+        );
         if self.next_retention_check <= now.monotonic {
             self.next_retention_check = now.monotonic + self.config.retention_check_interval;
             self.expire_offsets(now, actions);
@@ -389,6 +416,7 @@ impl Coordinator {
         }
         self.writes.clear(error, actions);
         self.timers.clear();
+        self.bytes = 0;
         self.loaded = false;
     }
 

@@ -71,6 +71,8 @@ pub struct Stats {
     pub members: usize,
     /// Committed offsets of all groups.
     pub offsets: usize,
+    /// What they are charged for all they keep.
+    pub bytes: usize,
     /// Writes that wait for the log.
     pub writes_in_flight: usize,
 }
@@ -131,6 +133,7 @@ impl Coordinator {
             groups: self.groups.len(),
             members: self.groups.values().map(|g| g.members.len()).sum(),
             offsets: self.groups.values().map(|g| g.offsets.count()).sum(),
+            bytes: self.bytes,
             writes_in_flight: self.writes.len(),
         }
     }

@@ -26,6 +26,9 @@ use std::time::Duration;
 /// Protocol type of consumers: the one whose metadata tells topics.
 pub(crate) const CONSUMER: &str = "consumer";
 
+/// Charged for each group beside its members and offsets.
+const GROUP_OVERHEAD_BYTES: usize = 512;
+
 /// What a group is doing. Its `Display` is what Kafka clients know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GroupState {
@@ -101,6 +104,8 @@ pub(crate) struct Group {
     joining: usize,
     /// Sum over the members.
     bytes: usize,
+    /// Of all assignments.
+    assigned_bytes: usize,
     /// Topics of all members; none where their metadata cannot be read.
     subscribed: Option<BTreeSet<Text>>,
     join_timer: Option<JoinTimer>,
@@ -130,6 +135,7 @@ impl Group {
             supporters: BTreeMap::new(),
             joining: 0,
             bytes: 0,
+            assigned_bytes: 0,
             subscribed: None,
             join_timer: None,
             sync_deadline: None,
@@ -146,6 +152,11 @@ impl Group {
             && !self.persisted
             && self.promised.is_empty()
             && self.offsets.is_empty()
+    }
+
+    /// What it is charged for all that it keeps.
+    pub(crate) fn bytes(&self) -> usize {
+        GROUP_OVERHEAD_BYTES + self.bytes + self.assigned_bytes + self.offsets.bytes()
     }
 
     fn set_state(&mut self, cx: &mut Context<'_>, to: GroupState, cause: Cause) {

@@ -68,6 +68,7 @@ impl Group {
         if self.members.is_empty() {
             return;
         }
+        self.assigned_bytes = snapshot.members.iter().map(|m| m.assignment.len()).sum();
         self.state = GroupState::Stable;
         self.protocol = Some(protocol.clone());
         let leader = snapshot

@@ -116,6 +116,7 @@ impl Group {
     fn end_join(&mut self, cx: &mut Context<'_>) -> Wrote {
         debug_assert_eq!(self.state, GroupState::PreparingRebalance);
         self.join_timer = None;
+        self.assigned_bytes = 0;
         let late = self
             .members
             .iter()

@@ -120,6 +120,7 @@ impl Group {
         let Some(mut assigning) = self.assigning.take() else {
             return;
         };
+        self.assigned_bytes = assigning.assignments.values().map(|a| a.len()).sum();
         for (id, member) in &mut self.members {
             member.assignment = assigning
                 .assignments

@@ -145,3 +145,40 @@ fn writes_under_way_are_limited() {
     room.write_all();
     assert_eq!(room.committed(next), [Ok(())]);
 }
+
+#[test]
+fn everything_kept_is_limited_in_sum() {
+    let mut room = Room::with(GroupConfig {
+        max_bytes: 1500,
+        ..config()
+    });
+    room.stable(1);
+    let mut other = room.commit_request("", -1, 1);
+    other.group = "other".into();
+    other.offsets = (0..20)
+        .map(|partition| to_commit("orders", partition, 1))
+        .collect();
+    let commit = room.ask_commit(other);
+    assert_eq!(
+        room.committed(commit),
+        [Err(GroupError::CoordinatorNotAvailable); 20]
+    );
+    let mut large = room.join_request("", None);
+    large.protocols[0].metadata = vec![0; 800].into();
+    let join = room.ask_join(large);
+    assert_eq!(
+        room.refused(join).error,
+        GroupError::CoordinatorNotAvailable
+    );
+}
+
+#[test]
+fn what_is_gone_is_not_charged_for() {
+    let mut room = Room::new();
+    let (ids, generation) = room.stable(3);
+    room.ask_to_commit(&ids[0], generation, 1);
+    assert!(room.coordinator.stats().bytes > 0);
+    room.pass(SESSION);
+    room.ask_to_delete_group();
+    assert_eq!(room.coordinator.stats(), Stats::default());
+}

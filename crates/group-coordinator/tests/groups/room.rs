@@ -19,6 +19,7 @@ pub(crate) fn config() -> GroupConfig {
         max_groups: 10,
         max_member_bytes: 1000,
         max_group_bytes: 5000,
+        max_bytes: 100_000,
         max_offset_metadata_bytes: 16,
         offsets_retention: Duration::from_secs(7 * 24 * 3600),
         retention_check_interval: Duration::from_secs(600),
