@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crossbeam_utils::CachePadded;
 use plimsoll_types::Offset;
 
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Weakness, ordered};
 use crate::tenure::Counts;
 
 /// Where one replica's log ends, written and synced, as far as is known here.
@@ -80,7 +80,11 @@ impl Cell {
 
     pub(crate) fn log_end(&self) -> Offset {
         // Acquire: pairs with the Release in `raise`; who sees an end can read what lies below.
-        Offset::new(self.words.log_end.load(Acquire))
+        Offset::new(
+            self.words
+                .log_end
+                .load(ordered(Acquire, Weakness::PositionUnacquired)),
+        )
     }
 
     /// Both ends. The flusher may be ahead of the writer's word, never of its bytes, so the
@@ -125,6 +129,6 @@ fn raise(word: &AtomicU64, to: Offset) -> bool {
         return false;
     }
     // Release: pairs with the Acquire loads above.
-    word.store(to.get(), Release);
+    word.store(to.get(), ordered(Release, Weakness::PositionUnreleased));
     true
 }

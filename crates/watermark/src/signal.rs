@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering::AcqRel;
 use std::task::{Context, Poll, Waker};
 
-use crate::sync::{AtomicBool, Mutex, Weakness, weakened};
+use crate::sync::{AtomicBool, Mutex, Weakness, ordered, weakened};
 
 /// One parked request's bell: rung from many threads, awaited by one task at a time.
 pub struct Signal {
@@ -32,7 +32,7 @@ impl Signal {
     pub fn notify(&self) {
         // AcqRel: Release pairs with the swap in `poll_notified`, which so sees whatever was
         // rung for; Acquire with the same swap, so that the waker left before it is seen here.
-        if self.rung.swap(true, AcqRel) {
+        if self.rung.swap(true, ordered(AcqRel, Weakness::BellRelaxed)) {
             return;
         }
         let sleeper = self.sleeper.lock().take();
@@ -55,7 +55,10 @@ impl Signal {
         }
         // AcqRel: pairs with the swap in `notify`, both ways. Whichever of the two swaps is
         // second sees what the other side did before its own.
-        if self.rung.swap(false, AcqRel) {
+        if self
+            .rung
+            .swap(false, ordered(AcqRel, Weakness::BellRelaxed))
+        {
             return Poll::Ready(());
         }
         if late {

@@ -5,6 +5,8 @@
 //! each place whose order matters asks it whether a model wants that place broken, to show that
 //! the model would notice. Outside loom the answer is a constant and the question costs nothing.
 
+use std::sync::atomic::Ordering;
+
 /// A place whose order of memory a model can break on purpose, named by what goes missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weakness {
@@ -18,14 +20,26 @@ pub(crate) enum Weakness {
     FenceAfterRegister,
     /// An advance does not heed the seal.
     SealIgnored,
-    /// A publisher that met the seal goes home instead of trying the next tenure.
-    SealNotRetried,
     /// A new tenure copies the positions of those who stay instead of sharing their cells.
     PositionsCopied,
     /// A snapshot reads the log end before the high watermark.
     LogEndFirst,
     /// The high watermark is read without acquiring what it was computed from.
-    HighWatermarkRelaxed,
+    HighWatermarkUnacquired,
+    /// The high watermark is moved without releasing what it was computed from.
+    HighWatermarkUnreleased,
+    /// The high watermark is carried over without acquiring what it was computed from.
+    SealUnacquired,
+    /// A position is read without acquiring what lies below it.
+    PositionUnacquired,
+    /// A position is moved without releasing what lies below it.
+    PositionUnreleased,
+    /// A waiter learns that it was reached without acquiring the offset.
+    StateUnacquired,
+    /// A waiter is told that it was reached without releasing the offset.
+    StateUnreleased,
+    /// A bell is rung, or heard, without order.
+    BellRelaxed,
     /// A waiter looks, and only then registers.
     CheckBeforeRegister,
     /// Waiters are superseded before the new tenure is there to be seen.
@@ -36,6 +50,16 @@ pub(crate) enum Weakness {
     WakerAfterLook,
 }
 
+/// `order`, or none at all where a model wants `place` broken.
+#[inline(always)]
+pub(crate) fn ordered(order: Ordering, place: Weakness) -> Ordering {
+    if weakened(place) {
+        Ordering::Relaxed
+    } else {
+        order
+    }
+}
+
 #[cfg(not(loom))]
 mod real {
     pub(crate) use parking_lot::Mutex;
@@ -44,6 +68,7 @@ mod real {
     use std::sync::Arc;
 
     /// Nothing is weakened outside a model.
+    #[inline(always)]
     pub(crate) const fn weakened(_: super::Weakness) -> bool {
         false
     }
@@ -72,9 +97,10 @@ mod real {
 
 #[cfg(loom)]
 mod modelled {
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, fence};
 
-    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::sync::Condvar;
+    use loom::sync::atomic::Ordering;
     use std::cell::Cell;
     use std::sync::Arc;
 
@@ -87,8 +113,62 @@ mod modelled {
         WEAKENED.get() == Some(place)
     }
 
+    /// Breaks `place`, or nothing, until told otherwise.
+    #[cfg(test)]
     pub(crate) fn weaken(place: Option<super::Weakness>) {
         WEAKENED.set(place);
+    }
+
+    /// loom's atomic word, each access of which loom takes to depend on every other.
+    ///
+    /// Of a word, loom remembers the last access alone. A thread that reads a word and then writes
+    /// it covers up another's read that came before, and the order "write, then that read" is
+    /// never tried. Ringing a condition variable that nobody awaits makes each access one that
+    /// conflicts with all others, and carries no order of memory by itself.
+    pub(crate) struct AtomicU64 {
+        word: loom::sync::atomic::AtomicU64,
+        touched: Condvar,
+    }
+
+    impl AtomicU64 {
+        pub(crate) fn new(value: u64) -> Self {
+            Self {
+                word: loom::sync::atomic::AtomicU64::new(value),
+                touched: Condvar::new(),
+            }
+        }
+
+        fn touch(&self) -> &loom::sync::atomic::AtomicU64 {
+            self.touched.notify_one();
+            &self.word
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u64 {
+            self.touch().load(order)
+        }
+
+        pub(crate) fn store(&self, value: u64, order: Ordering) {
+            self.touch().store(value, order);
+        }
+
+        pub(crate) fn compare_exchange(
+            &self,
+            current: u64,
+            new: u64,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u64, u64> {
+            self.touch()
+                .compare_exchange(current, new, success, failure)
+        }
+
+        pub(crate) fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+            self.touch().fetch_or(bits, order)
+        }
+
+        pub(crate) fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
+            self.touch().fetch_and(bits, order)
+        }
     }
 
     /// loom's mutex with parking_lot's face.
@@ -110,20 +190,22 @@ mod modelled {
     /// the real one. The values stand aside in a plain mutex that loom does not see, so that it
     /// adds no order that arc-swap would not give.
     pub(crate) struct Swap<T> {
-        newest: AtomicUsize,
+        newest: AtomicU64,
         values: std::sync::Mutex<Vec<Arc<T>>>,
     }
 
     impl<T> Swap<T> {
         pub(crate) fn new(value: T) -> Self {
+            let values = std::sync::Mutex::new(vec![Arc::new(value)]);
             Self {
-                newest: AtomicUsize::new(0),
-                values: std::sync::Mutex::new(vec![Arc::new(value)]),
+                newest: AtomicU64::new(0),
+                values,
             }
         }
 
         pub(crate) fn load(&self) -> Arc<T> {
             let newest = self.newest.load(Ordering::Acquire);
+            let newest = usize::try_from(newest).expect("a handful of tenures");
             Arc::clone(&self.values.lock().expect("never held across a panic")[newest])
         }
 
@@ -137,7 +219,7 @@ mod modelled {
                 values.push(Arc::new(value));
                 values.len() - 1
             };
-            self.newest.store(newest, Ordering::Release);
+            self.newest.store(newest as u64, Ordering::Release);
         }
     }
 }

@@ -4,13 +4,13 @@
 //! It decides nothing about membership and wakes nobody.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 
 use crate::position::{Cell, Ends};
 use crate::snapshot::{Mark, Snapshot};
-use crate::sync::{AtomicU64, Weakness, weakened};
+use crate::sync::{AtomicU64, Weakness, ordered, weakened};
 
 /// Set in the high watermark's word when the tenure has ended. An offset never reaches this bit.
 const SEALED: u64 = 1 << 63;
@@ -77,7 +77,7 @@ pub(crate) enum Advance {
     Moved(Offset),
     /// It is where the positions allow, or the rule of the tenure holds it.
     Still,
-    /// The tenure has ended; there is or will be a next one.
+    /// The tenure has ended. Whoever ended it looks at all positions for the next one.
     Sealed,
 }
 
@@ -152,7 +152,7 @@ impl Tenure {
     ) -> Self {
         assert!(
             start.maximal_isr.contains(&start.local),
-            "W2: the local replica always counts"
+            "W1: the local replica always counts"
         );
         let nowhere = Ends {
             log_end: Offset::ZERO,
@@ -215,11 +215,7 @@ impl Tenure {
     pub(crate) fn high_watermark(&self) -> Offset {
         // Acquire: pairs with the Release of the compare-exchange in `advance`; who sees a high
         // watermark sees the local log end it was computed from, or a later one.
-        let order = if weakened(Weakness::HighWatermarkRelaxed) {
-            Relaxed
-        } else {
-            Acquire
-        };
+        let order = ordered(Acquire, Weakness::HighWatermarkUnacquired);
         Offset::new(self.high_watermark.load(order) & !SEALED)
     }
 
@@ -262,9 +258,9 @@ impl Tenure {
     /// sees both positions, and one who looks while the tenure is being sealed sees the seal or
     /// is seen by the next tenure.
     pub(crate) fn advance(&self) -> Advance {
-        // Acquire: pairs with the Release half of `seal`, so that the lock taken on meeting the
-        // seal is taken after the one who sealed it took it.
-        let mut seen = self.high_watermark.load(Acquire);
+        // Relaxed: nothing is read on the strength of it, and the caller's fence makes it recent
+        // enough.
+        let mut seen = self.high_watermark.load(Relaxed);
         let heeded = !weakened(Weakness::SealIgnored);
         if seen & SEALED != 0 && heeded {
             return Advance::Sealed;
@@ -272,6 +268,7 @@ impl Tenure {
         if !self.min_isr_met() {
             return Advance::Still;
         }
+        debug_assert!(self.committed_isr >= self.min_isr, "W8");
         let least = self.least_counted().get();
         loop {
             if seen & SEALED != 0 && heeded {
@@ -280,11 +277,11 @@ impl Tenure {
             if least <= seen & !SEALED {
                 return Advance::Still;
             }
-            // Release: pairs with the Acquire in `high_watermark`. Acquire: of two who move it,
-            // the second's readers see what the first's would. Failure: as the load above.
+            // Release: pairs with the Acquire in `high_watermark` and in `seal`.
+            let order = ordered(Release, Weakness::HighWatermarkUnreleased);
             match self
                 .high_watermark
-                .compare_exchange(seen, least, AcqRel, Acquire)
+                .compare_exchange(seen, least, order, Relaxed)
             {
                 Ok(_) => return Advance::Moved(Offset::new(least)),
                 Err(now) => {
@@ -297,9 +294,10 @@ impl Tenure {
 
     /// Ends the tenure and tells the final high watermark. Idempotent.
     pub(crate) fn seal(&self) -> Sealed {
-        // AcqRel: Release pairs with the Acquire in `advance`; Acquire with the compare-exchange
-        // there, so that the next tenure's readers see what this high watermark rests on.
-        let word = self.high_watermark.fetch_or(SEALED, AcqRel);
+        // Acquire: pairs with the Release of the compare-exchange in `advance`, so that the next
+        // tenure's readers see what the carried high watermark rests on.
+        let order = ordered(Acquire, Weakness::SealUnacquired);
+        let word = self.high_watermark.fetch_or(SEALED, order);
         let local = &self.local().cell;
         let Ends {
             log_end,
@@ -316,8 +314,8 @@ impl Tenure {
 
     /// Takes the seal back. Only for whoever sealed and published no next tenure.
     pub(crate) fn unseal(&self) {
-        // AcqRel: as `seal`; nobody can have moved the word in between.
-        self.high_watermark.fetch_and(!SEALED, AcqRel);
+        // Relaxed: a read-modify-write keeps the Release of the last advance.
+        self.high_watermark.fetch_and(!SEALED, Relaxed);
     }
 
     fn least_counted(&self) -> Offset {
@@ -325,6 +323,6 @@ impl Tenure {
         let least = counted
             .map(|replica| replica.cell.counted(self.counts))
             .min();
-        least.expect("W2: the local replica always counts")
+        least.expect("W1: the local replica always counts")
     }
 }

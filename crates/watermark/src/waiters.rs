@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use plimsoll_types::Offset;
 
 use crate::signal::Signal;
 use crate::snapshot::Mark;
-use crate::sync::{AtomicU8, AtomicU64, Mutex, Weakness, weakened};
+use crate::sync::{AtomicU8, AtomicU64, Mutex, Weakness, ordered, weakened};
 
 /// The least threshold of an empty queue; above every offset.
 const NOBODY: u64 = u64::MAX;
@@ -75,7 +75,7 @@ impl Parked {
 
     pub(crate) fn state(&self) -> WatchState {
         // Acquire: pairs with the Release in `settle`; who sees itself reached sees the offset.
-        WatchState::of(self.state.load(Acquire))
+        WatchState::of(self.state.load(ordered(Acquire, Weakness::StateUnacquired)))
     }
 
     pub(crate) fn signal(&self) -> &Signal {
@@ -88,9 +88,10 @@ impl Parked {
     /// Decides the waiter's fate unless it is decided; says whether this call did.
     pub(crate) fn settle(&self, state: WatchState) -> bool {
         let pending = WatchState::Pending.code();
-        // AcqRel: Release pairs with the Acquire in `state`.
+        // Release: pairs with the Acquire in `state`.
+        let order = ordered(Release, Weakness::StateUnreleased);
         self.state
-            .compare_exchange(pending, state.code(), AcqRel, Acquire)
+            .compare_exchange(pending, state.code(), order, Relaxed)
             .is_ok()
     }
 
@@ -263,7 +264,12 @@ impl Inner {
             if self.least() > value {
                 return false;
             }
-            *slot = self.entries.pop_front().map(|entry| entry.parked);
+            let entry = self.entries.pop_front();
+            debug_assert!(
+                entry.as_ref().is_some_and(|entry| entry.at_least <= value),
+                "W9"
+            );
+            *slot = entry.map(|entry| entry.parked);
         }
         self.least() <= value
     }

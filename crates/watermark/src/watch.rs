@@ -140,11 +140,11 @@ impl Future for Wait<'_> {
         let _ = watch.parked.signal().poll_notified(cx);
         match watch.state() {
             WatchState::Pending => Poll::Pending,
-            // The course may have ended since it was reached, and then nobody can say any more
-            // what it was that was reached.
-            WatchState::Reached | WatchState::Superseded => {
-                Poll::Ready(watermarks.snapshot_in(this.course))
-            }
+            // The course may have ended since, and then nobody can say any more what was reached.
+            WatchState::Reached => Poll::Ready(watermarks.snapshot_in(this.course)),
+            WatchState::Superseded => Poll::Ready(Err(Superseded {
+                leader_epoch: watermarks.leader_epoch(),
+            })),
         }
     }
 }

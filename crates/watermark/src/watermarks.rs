@@ -1,8 +1,7 @@
 //! One partition's offsets: publishing, reading, awaiting them, and changing the tenure.
 //!
-//! Decides nothing about who is in sync and touches no bytes. Publishing and reading take no
-//! lock, except that a publisher who meets the seal of an ending tenure waits for the next one,
-//! and one who reaches a waiter takes the waiters' lock to wake it.
+//! Decides nothing about who is in sync and touches no bytes. Publishing and reading take no lock,
+//! except that a publisher who reaches a waiter takes the waiters' lock to wake it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -136,25 +135,19 @@ impl Watermarks {
     }
 
     fn advance(&self) -> bool {
-        loop {
-            match self.current.load().advance() {
-                Advance::Still => return false,
-                Advance::Moved(to) => {
-                    // Pairs with the fence in `park_in`: either the waiter is seen here, or the
-                    // high watermark there.
-                    if !weakened(Weakness::FenceAfterAdvance) {
-                        fence(SeqCst);
-                    }
-                    self.waiters.queue(Mark::HighWatermark).reached(to);
-                    return true;
+        match self.current.load().advance() {
+            // After the seal comes a look at all positions on behalf of the next tenure, and the
+            // fences see to it that this publisher's is among them. So there is nothing to wait
+            // for here, and publishers never block.
+            Advance::Still | Advance::Sealed => false,
+            Advance::Moved(to) => {
+                // Pairs with the fence in `park_in`: either the waiter is seen here, or the high
+                // watermark there.
+                if !weakened(Weakness::FenceAfterAdvance) {
+                    fence(SeqCst);
                 }
-                Advance::Sealed => {
-                    if weakened(Weakness::SealNotRetried) {
-                        return false;
-                    }
-                    // The next tenure is there once this lock is free.
-                    drop(self.transition.lock());
-                }
+                self.waiters.queue(Mark::HighWatermark).reached(to);
+                true
             }
         }
     }
@@ -385,9 +378,8 @@ impl Watermarks {
     /// (all in the same leader epoch, and waiters stay), or a new leader epoch (a new course:
     /// waiters are superseded).
     ///
-    /// `next` sees the final high watermark of the ended tenure. While it runs, publishers who
-    /// would move the high watermark wait, so it only puts the start together, and must not call
-    /// back into these watermarks.
+    /// `next` sees the final high watermark of the ended tenure. While it runs the high watermark
+    /// stands still, so it only puts the start together; it must not begin a tenure itself.
     ///
     /// # Panics
     /// If the start contradicts itself (W1 to W3), goes back to an earlier epoch, or `next`
@@ -414,7 +406,10 @@ impl Watermarks {
     ) {
         let transition = self.transition.lock();
         let before = self.current.load_full();
-        let reopen = Reopen(&before);
+        let reopen = Reopen {
+            watermarks: self,
+            tenure: &before,
+        };
         let sealed = before.seal();
         let start = next(sealed);
         assert!(
@@ -426,19 +421,27 @@ impl Watermarks {
         } else {
             Tenure::after(&before, sealed.high_watermark, &start)
         };
-        let course = tenure.course;
         std::mem::forget(reopen);
-        let early = weakened(Weakness::SupersedeFirst);
-        if early && course != before.course {
+        let course = tenure.course;
+        debug_assert!(
+            course != before.course || tenure.high_watermark() == sealed.high_watermark,
+            "W4"
+        );
+        if weakened(Weakness::SupersedeFirst) {
             self.waiters.supersede(course);
         }
         self.current.store(tenure);
         drop(transition);
-        if course != before.course && !early {
+        if course != before.course && !weakened(Weakness::SupersedeFirst) {
             self.waiters.supersede(course);
         }
-        // Pairs with `fence_after_position`: whoever published during the change saw the seal
-        // and tries again, or is seen by the advance below.
+        self.look_after_change();
+    }
+
+    /// Moves the high watermark on behalf of all who published while the word was sealed.
+    fn look_after_change(&self) {
+        // Pairs with `fence_after_position`: whoever published during the change and met the
+        // seal, or the old rule, is seen by the advance below.
         if !weakened(Weakness::FenceAfterTenure) {
             fence(SeqCst);
         }
@@ -447,11 +450,15 @@ impl Watermarks {
 }
 
 /// Takes the seal back if no next tenure came of it.
-struct Reopen<'a>(&'a Tenure);
+struct Reopen<'a> {
+    watermarks: &'a Watermarks,
+    tenure: &'a Tenure,
+}
 
 impl Drop for Reopen<'_> {
     fn drop(&mut self) {
-        self.0.unseal();
+        self.tenure.unseal();
+        self.watermarks.look_after_change();
     }
 }
 
