@@ -1,1 +1,29 @@
-//! Placeholder.
+//! A small async Kafka client: what the command line, the tests and the load generator need.
+
+#![expect(dead_code, reason = "the producer and the consumer are next to come")]
+
+pub mod admin;
+mod ask;
+mod client;
+mod commit;
+mod config;
+mod connection;
+mod error;
+mod link;
+mod metadata;
+mod offsets;
+mod partitioner;
+mod retry;
+mod socket;
+mod versions;
+
+pub use admin::Admin;
+pub use ask::Ask;
+pub use client::{Client, Lane};
+pub use config::ClientConfig;
+pub use connection::{Connection, Pending};
+pub use error::ClientError;
+pub use metadata::{Metadata, Node, Partition, Topic};
+pub use offsets::{At, FoundOffset, OffsetsFound};
+pub use partitioner::{murmur2, partition_of};
+pub use versions::{Versions, spoken};
