@@ -57,3 +57,7 @@ pub use messages::*;
 pub use request::{RequestError, RequestHeader, decode_request, encode_request};
 pub use response::{ResponseError, correlation_id, decode_response, encode_response};
 pub use table::table;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::api::{ApiKey, Request};
-use crate::codec::{Encoded, Input, Malformed, Output, Str};
+use crate::codec::{Encoded, Input, Malformed, Output, Str, fitting};
 
 /// What stands before every request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,7 +130,9 @@ fn header_rest(input: &mut Input<'_>, flexible: bool) -> Result<Option<Str>, Mal
     Ok(client_id)
 }
 
-/// Writes the frame of a request, with its size.
+/// Writes the frame of a request, with its size. Records in it are referred to, not copied.
+///
+/// `version` is one of [`ApiKey::served`]; fields that it does not have are left out.
 #[must_use]
 pub fn encode_request(
     version: i16,
@@ -143,7 +145,7 @@ pub fn encode_request(
     out.i16(api.code());
     out.i16(version);
     out.i32(correlation_id);
-    out.string(client_id, false);
+    out.string(client_id.map(fitting), false);
     if api.is_flexible(version) {
         out.tag_count(&[]);
     }

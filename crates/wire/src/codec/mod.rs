@@ -20,6 +20,7 @@ pub(crate) use output::Output;
 pub use records::Records;
 pub use schema::{Field, Kind, Message, Rule, StructSchema};
 pub use text::Str;
+pub(crate) use text::fitting;
 pub(crate) use value::{Struct, Value, differs, some};
 
 use bytes::Bytes;

@@ -56,7 +56,7 @@ impl Str {
 }
 
 /// The longest beginning of `text` that a `Str` can hold.
-fn fitting(text: &str) -> &str {
+pub(crate) fn fitting(text: &str) -> &str {
     let end = text.floor_char_boundary(Str::MAX_BYTES);
     text.get(..end).unwrap_or_default()
 }

@@ -1,0 +1,7 @@
+//! Any frame is a response that reads back as it is written, or is refused.
+#![no_main]
+
+#[path = "../src/checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::decode_response(bytes));
