@@ -156,6 +156,10 @@ impl Offsets {
         before
     }
 
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        self.durable.keys()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&TopicName, u32, &CommittedOffset)> {
         self.durable.iter().flat_map(|(topic, partitions)| {
             partitions
@@ -191,7 +195,7 @@ fn has_expired(
 }
 
 /// The durable offsets of a group, to answer from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct GroupOffsets<'a> {
     pub(crate) offsets: Option<&'a Offsets>,
 }

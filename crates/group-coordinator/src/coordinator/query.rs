@@ -1,6 +1,10 @@
 //! Questions that change nothing, answered from what is durable.
 
 use super::Coordinator;
+use std::collections::BTreeSet;
+
+use plimsoll_types::TopicName;
+
 use crate::group::{CONSUMER, Group, GroupState};
 use crate::{Blob, GroupError, GroupOffsets, Text};
 
@@ -124,6 +128,16 @@ impl Coordinator {
             state: group.state,
         };
         Ok(self.groups.values().filter(wanted).map(listed).collect())
+    }
+
+    /// Every topic that some group has a durable offset of, also while the log is read.
+    #[must_use]
+    pub fn topics(&self) -> BTreeSet<TopicName> {
+        let of_groups = self
+            .groups
+            .values()
+            .flat_map(|group| group.offsets.topics());
+        of_groups.cloned().collect()
     }
 
     /// Numbers for metrics. Visits every group.
