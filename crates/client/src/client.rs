@@ -5,11 +5,12 @@
 //! each node and lane; a connection that ended is replaced at the next use; retries end.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use plimsoll_types::{NodeId, TopicName};
+use plimsoll_types::{LeaderEpoch, NodeId, TopicName, TopicPartition};
 use plimsoll_wire::find_coordinator::{Coordinator, FindCoordinatorRequest};
 use plimsoll_wire::metadata::{MetadataRequest, MetadataRequestTopic};
 use plimsoll_wire::{ApiKey, ErrorCode};
@@ -46,6 +47,14 @@ struct Shared {
     config: ClientConfig,
     metadata: RwLock<Arc<Metadata>>,
     connections: Mutex<HashMap<(String, Lane), Arc<OnceCell<Connection>>>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("bootstrap", &self.shared.config.bootstrap)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -144,11 +153,15 @@ impl Client {
         u32::try_from(topic.partitions.len()).ok().filter(|_| fresh)
     }
 
-    /// A partition's leader as known, however old.
-    pub(crate) fn known_leader(&self, name: &TopicName, partition: u32) -> Option<NodeId> {
+    /// A partition's leader and its epoch as known, however old.
+    pub(crate) fn known_leader(
+        &self,
+        partition: &TopicPartition,
+    ) -> Option<(NodeId, Option<LeaderEpoch>)> {
         let known = self.shared.metadata.read();
-        let partition = usize::try_from(partition).ok()?;
-        known.topics.get(name)?.partitions.get(partition)?.leader
+        let index = usize::try_from(partition.partition).ok()?;
+        let described = known.topics.get(&partition.topic)?.partitions.get(index)?;
+        Some((described.leader?, described.leader_epoch))
     }
 
     /// Takes what is known of a topic for old, so that its next use asks.
