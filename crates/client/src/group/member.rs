@@ -306,8 +306,8 @@ impl Member {
         let request = commit::committed_request(group, Some(&self.assignment));
         let timeout = self.client.config().request_timeout;
         let mut retry = Retry::new(self.client.config());
+        let mut coordinator = self.coordinator.clone();
         loop {
-            let coordinator = self.client.coordinator(group).await?;
             let asked = self
                 .client
                 .ask_at(&coordinator, Lane::Group, request.clone(), timeout);
