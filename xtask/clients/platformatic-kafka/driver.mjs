@@ -1,0 +1,230 @@
+// A driver around @platformatic/kafka.
+
+import { createRequire } from 'node:module'
+import { randomUUID } from 'node:crypto'
+import { dirname, join } from 'node:path'
+import { readFileSync } from 'node:fs'
+import zlib from 'node:zlib'
+import {
+  Admin,
+  ConfigResourceTypes,
+  Consumer,
+  MessagesStreamModes,
+  Producer,
+} from '@platformatic/kafka'
+import { bytesOrNull, hexOrNull, serve, until } from './protocol.mjs'
+
+const main = createRequire(import.meta.url).resolve('@platformatic/kafka')
+const { version } = JSON.parse(readFileSync(join(dirname(main), '..', 'package.json')))
+
+const ACKS = { 0: 0, 1: 1, all: -1 }
+const INCREMENTAL_SET = 0
+const [LATEST, EARLIEST] = [-1n, -2n]
+
+class Driver {
+  constructor(bootstrap) {
+    this.base = {
+      clientId: 'conformance',
+      bootstrapBrokers: [bootstrap],
+      retries: 20,
+      retryDelay: 100,
+      metadataMaxAge: 1000,
+      autocreateTopics: true,
+    }
+    this.admin = new Admin(this.base)
+    this.producers = new Map()
+    this.member = null
+  }
+
+  hello() {
+    return {
+      client: `@platformatic/kafka ${version}`,
+      // zstd is Node's own, from version 22 on.
+      codecs: ['none', 'gzip', 'snappy', 'lz4', ...('zstdCompressSync' in zlib ? ['zstd'] : [])],
+      lacks: [],
+      // It reads raw snappy; most clients write the framed form.
+      cannot_read_codecs: ['snappy'],
+    }
+  }
+
+  // Records
+
+  async produce({ topic, partition, codec, acks, idempotent, records }) {
+    if (!this.producers.has(idempotent)) {
+      this.producers.set(idempotent, new Producer({ ...this.base, idempotent }))
+    }
+    const messages = records.map((record) => ({
+      topic,
+      partition,
+      key: bytesOrNull(record.key),
+      value: bytesOrNull(record.value),
+      headers: new Map(record.headers.map(([name, v]) => [Buffer.from(name), bytesOrNull(v)])),
+      timestamp: record.timestamp === null ? undefined : BigInt(record.timestamp),
+    }))
+    const settings = { acks: ACKS[acks], compression: codec, idempotent }
+    const { offsets } = await this.producers.get(idempotent).send({ messages, ...settings })
+    // All messages of a send to one partition are one batch.
+    const base = offsets?.find((row) => row.partition === partition)?.offset
+    return records.map((_, index) => (base === undefined ? null : Number(base) + index))
+  }
+
+  async consume({ topic, partition, from, count, timeout_ms: timeout }) {
+    const offsets = [{ topic, partition, offset: BigInt(from) }]
+    const mode = { mode: MessagesStreamModes.MANUAL, offsets }
+    const reading = await this.#read(`none-${randomUUID()}`, topic, mode)
+    await until(timeout, () => reading.records.length >= count)
+    await reading.close()
+    return reading.records.slice(0, count)
+  }
+
+  /** A consumer that collects what it reads. */
+  async #read(groupId, topic, settings) {
+    const consumer = new Consumer({ ...this.base, groupId, maxWaitTime: 250 })
+    const stream = await consumer.consume({ topics: [topic], autocommit: false, ...settings })
+    const reading = { consumer, topic, records: [], positions: new Map(), error: null }
+    stream.on('data', (message) => {
+      reading.records.push(recordRead(message))
+      reading.positions.set(message.partition, message.offset + 1n)
+    })
+    stream.on('error', (error) => (reading.error = error))
+    reading.close = async () => {
+      await stream.close()
+      await consumer.close(true)
+    }
+    return reading
+  }
+
+  async offset_for_timestamp({ topic, partition, timestamp }) {
+    const offset = await this.#offset(topic, partition, BigInt(timestamp))
+    return offset < 0 ? null : offset
+  }
+
+  async offsets({ topic, partition }) {
+    return {
+      earliest: await this.#offset(topic, partition, EARLIEST),
+      latest: await this.#offset(topic, partition, LATEST),
+    }
+  }
+
+  async #offset(topic, partition, timestamp) {
+    const partitions = [{ partitionIndex: partition, timestamp }]
+    const [row] = await this.admin.listOffsets({ topics: [{ name: topic, partitions }] })
+    return Number(row.partitions[0].offset)
+  }
+
+  // Groups
+
+  async subscribe({ group, topic, session_timeout_ms: sessionTimeout }) {
+    this.member = await this.#read(group, topic, {
+      mode: MessagesStreamModes.COMMITTED,
+      fallbackMode: 'earliest',
+      sessionTimeout,
+      heartbeatInterval: 500,
+    })
+  }
+
+  async poll({ ms }) {
+    await until(ms, () => this.member.records.length > 0)
+    if (this.member.error) {
+      throw this.member.error
+    }
+    const assignments = this.member.consumer.assignments ?? []
+    const assigned = assignments.flatMap((assignment) => assignment.partitions).sort()
+    return { assigned, records: this.member.records.splice(0) }
+  }
+
+  async commit() {
+    const { consumer, positions, topic } = this.member
+    const offsets = [...positions].map(([partition, offset]) => ({
+      topic,
+      partition,
+      offset,
+      leaderEpoch: -1,
+    }))
+    await consumer.commit({ offsets })
+  }
+
+  async unsubscribe() {
+    await this.member.close()
+    this.member = null
+  }
+
+  async committed({ group, topic, partition }) {
+    const [found] = await this.admin.listConsumerGroupOffsets({ groups: [group] })
+    const rows = found.topics.find((row) => row.name === topic)?.partitions ?? []
+    const row = rows.find((row) => row.partitionIndex === partition)
+    return row === undefined ? null : Number(row.committedOffset)
+  }
+
+  async list_groups() {
+    return [...(await this.admin.listGroups()).keys()]
+  }
+
+  async describe_group({ group }) {
+    const described = (await this.admin.describeGroups({ groups: [group] })).get(group)
+    return { state: described.state.toLowerCase(), members: described.members.size }
+  }
+
+  async delete_group({ group }) {
+    await this.admin.deleteGroups({ groups: [group] })
+  }
+
+  // Topics
+
+  async create_topic({ topic, partitions, configs }) {
+    const entries = Object.entries(configs).map(([name, value]) => ({ name, value }))
+    await this.admin.createTopics({ topics: [topic], partitions, replicas: 1, configs: entries })
+  }
+
+  list_topics() {
+    return this.admin.listTopics()
+  }
+
+  async describe_topic({ topic }) {
+    const metadata = await this.admin.metadata({ topics: [topic], forceUpdate: true })
+    return metadata.topics.get(topic).partitionsCount
+  }
+
+  async delete_topic({ topic }) {
+    await this.admin.deleteTopics({ topics: [topic] })
+  }
+
+  async describe_configs({ topic }) {
+    const resources = [{ resourceType: ConfigResourceTypes.TOPIC, resourceName: topic }]
+    const [described] = await this.admin.describeConfigs({ resources })
+    return Object.fromEntries(described.configs.map((entry) => [entry.name, entry.value]))
+  }
+
+  async alter_configs({ topic, configs }) {
+    const entries = Object.entries(configs).map(([name, value]) => ({
+      name,
+      value,
+      configOperation: INCREMENTAL_SET,
+    }))
+    const resource = { resourceType: ConfigResourceTypes.TOPIC, resourceName: topic }
+    await this.admin.incrementalAlterConfigs({ resources: [{ ...resource, configs: entries }] })
+  }
+
+  async create_partitions({ topic, total }) {
+    const wanted = { name: topic, count: total, assignments: null }
+    await this.admin.createPartitions({ topics: [wanted] })
+  }
+
+  async delete_records({ topic, partition, before }) {
+    const partitions = [{ partition, offset: BigInt(before) }]
+    await this.admin.deleteRecords({ topics: [{ name: topic, partitions }] })
+  }
+}
+
+function recordRead(message) {
+  return {
+    key: hexOrNull(message.key),
+    value: hexOrNull(message.value),
+    headers: [...message.headers].map(([name, value]) => [name.toString(), hexOrNull(value)]),
+    timestamp: Number(message.timestamp),
+    partition: message.partition,
+    offset: Number(message.offset),
+  }
+}
+
+await serve(new Driver(process.argv[2]))

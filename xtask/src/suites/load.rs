@@ -1,0 +1,203 @@
+//! A real client's load: `xtask/suites/workload.py` in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::clients::programs::Program;
+use crate::run::output;
+use crate::workspace::root;
+
+/// How long a load may take to be acknowledged again after a crash.
+const PROGRESS: Duration = Duration::from_secs(60);
+/// How long a load may take to deliver what is left.
+const FINISH: Duration = Duration::from_secs(150);
+
+/// What the producer promises.
+#[derive(Clone, Copy)]
+pub(super) enum Semantics {
+    /// Idempotent: each record once.
+    Once,
+    /// Not idempotent: each acknowledged record, perhaps twice.
+    AtLeastOnce,
+}
+
+impl Semantics {
+    fn name(self) -> &'static str {
+        match self {
+            Semantics::Once => "once",
+            Semantics::AtLeastOnce => "at-least-once",
+        }
+    }
+}
+
+/// A topic under load.
+pub(super) struct Topic {
+    pub(super) name: String,
+    bootstrap: String,
+    pub(super) journal: PathBuf,
+    semantics: Semantics,
+}
+
+impl Topic {
+    /// Makes a topic; its journal goes below `dir`.
+    pub(super) fn create(
+        name: &str,
+        bootstrap: &str,
+        dir: &Path,
+        partitions: u32,
+        semantics: Semantics,
+    ) -> Result<Self> {
+        output(workload()?.args(["create", bootstrap, name, &partitions.to_string()]))?;
+        Ok(Self {
+            name: name.to_owned(),
+            bootstrap: bootstrap.to_owned(),
+            journal: dir.join(format!("{name}.json")),
+            semantics,
+        })
+    }
+
+    /// Starts to produce.
+    pub(super) fn load(&self) -> Result<Load> {
+        let mut command = workload()?;
+        command
+            .args(["produce", &self.bootstrap, &self.name])
+            .arg(&self.journal);
+        command
+            .arg(self.semantics.name())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().context("start the workload")?;
+        let output = child.stdout.take().expect("its standard output is piped");
+        let (sender, lines) = sync_channel(1024);
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Load {
+            child,
+            lines,
+            acked: 0,
+        })
+    }
+
+    /// Reads everything back and compares it with the journal.
+    pub(super) fn verify(&self) -> Result<String> {
+        let mut command = workload()?;
+        command
+            .args(["verify", &self.bootstrap, &self.name])
+            .arg(&self.journal);
+        verdict(command.arg(self.semantics.name()))
+    }
+
+    /// The same where one record of a partition is damaged.
+    pub(super) fn verify_damaged(&self, partition: u32, sequence: u64) -> Result<String> {
+        let mut command = workload()?;
+        command
+            .args(["damaged", &self.bootstrap, &self.name])
+            .arg(&self.journal);
+        verdict(command.args([partition.to_string(), sequence.to_string()]))
+    }
+
+    /// How a record begins on disk.
+    pub(super) fn marker(&self, partition: u32, sequence: u64) -> Vec<u8> {
+        format!("{}:{partition}:{sequence:08}:", self.name).into_bytes()
+    }
+
+    /// How many records of a partition were sent.
+    pub(super) fn sent(&self, partition: u32) -> Result<u64> {
+        let journal: serde_json::Value = serde_json::from_slice(&std::fs::read(&self.journal)?)?;
+        journal["sent"][partition.to_string()]
+            .as_u64()
+            .context("the journal lacks the partition")
+    }
+}
+
+/// A producer at work.
+pub(super) struct Load {
+    child: Child,
+    lines: Receiver<String>,
+    acked: u64,
+}
+
+impl Load {
+    /// Waits until this many more records were acknowledged.
+    pub(super) fn progress(&mut self, records: u64) -> Result<()> {
+        let (wanted, deadline) = (self.acked + records, Instant::now() + PROGRESS);
+        // What was told before the question counts for no progress now.
+        while let Ok(line) = self.lines.try_recv() {
+            self.note(&line)?;
+        }
+        let wanted = wanted.max(self.acked + records);
+        while self.acked < wanted {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.note(&line)?,
+                Err(_) => bail!("no {records} further acknowledgements within {PROGRESS:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, line: &str) -> Result<()> {
+        if line.starts_with("FAIL") {
+            bail!("{line}");
+        }
+        if let Some(count) = line.strip_prefix("acked ") {
+            self.acked = count.parse()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the load after everything it sent was delivered.
+    pub(super) fn finish(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + FINISH;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.starts_with("ok ") => return Ok(line),
+                Ok(line) => self.note(&line)?,
+                Err(error) => bail!("the load did not end within {FINISH:?}: {error}"),
+            }
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Ended already, or given up here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A python that runs the workload, with a client installed.
+fn workload() -> Result<Command> {
+    let client = Program::named("confluent-kafka").expect("confluent-kafka is one of our clients");
+    client.fetch()?;
+    let mut command = client.python();
+    command.arg(root().join("xtask/suites/workload.py"));
+    Ok(command)
+}
+
+/// The last line of a check: `ok ...`, or an error.
+fn verdict(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().last() {
+        Some(line) if line.starts_with("ok ") && output.status.success() => {
+            Ok(line.trim_start_matches("ok ").to_owned())
+        }
+        Some(line) => bail!("{}", line.trim_start_matches("FAIL ")),
+        None => bail!("no answer: {}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
