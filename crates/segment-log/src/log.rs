@@ -1,0 +1,166 @@
+//! What the parts of one log share.
+//!
+//! Writer, readers, flusher and upkeep each hold an `Arc` of [`Shared`]. Who may change what is
+//! said at each field. Not here: any of their work.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use plimsoll_types::Offset;
+
+use crate::config::{Identity, LogConfig};
+use crate::damage::{Damage, FailedStep, Poison, Poisoned};
+use crate::disk::Disk;
+use crate::epochs::EpochVector;
+use crate::host::LogHost;
+use crate::list::SegmentList;
+use crate::segment::Handle;
+use crate::upkeep::Staged;
+
+/// Damaged ranges that are remembered for whoever asks; more are only counted by their reads.
+const MAX_DAMAGE: usize = 64;
+
+/// One log.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) host: LogHost,
+    pub(crate) dir: PathBuf,
+    pub(crate) identity: Identity,
+    /// Swapped by the writer.
+    pub(crate) config: ArcSwap<LogConfig>,
+    /// Swapped by the writer.
+    pub(crate) segments: ArcSwap<SegmentList>,
+    /// Swapped by the writer, after the file has it.
+    pub(crate) epochs: ArcSwap<EpochVector>,
+    /// Invariant L1: `log_start <= durable_end <= log_end` between operations. The writer stores
+    /// start and end, the flusher the durable end; truncation stores all, holding the flusher off.
+    pub(crate) log_start: AtomicU64,
+    pub(crate) durable_end: AtomicU64,
+    pub(crate) log_end: AtomicU64,
+    pub(crate) poison: Poison,
+    /// What was written and is not durable. Locked for a push or a take, never over I/O.
+    pub(crate) dirty: Mutex<Dirty>,
+    /// Held over a sync: one at a time. Before it in order: `upkeep`. After it: `dirty`.
+    pub(crate) syncing: Mutex<()>,
+    /// What upkeep is to do. Never locked over I/O.
+    pub(crate) staged: Mutex<Staged>,
+    /// Held over upkeep: one at a time.
+    pub(crate) upkeep: Mutex<()>,
+    /// Raised by truncation, so that a durable mark from before it says nothing.
+    pub(crate) generation: AtomicU64,
+    /// Whether the directory exists, with the identity durable in it.
+    pub(crate) has_dir: AtomicBool,
+    damage: Mutex<Vec<Damage>>,
+}
+
+/// What is not durable yet.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    /// Files with unsynced bytes.
+    pub(crate) files: Vec<Arc<Handle>>,
+    /// The log's directory has new names.
+    pub(crate) dir: bool,
+    /// The log's directory is itself a new name.
+    pub(crate) parent: bool,
+}
+
+impl Dirty {
+    pub(crate) fn add(&mut self, file: &Arc<Handle>) {
+        if !self.files.iter().any(|known| Arc::ptr_eq(known, file)) {
+            self.files.push(Arc::clone(file));
+        }
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.files.is_empty() && !self.dir && !self.parent
+    }
+}
+
+/// What a log starts with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) segments: SegmentList,
+    pub(crate) epochs: EpochVector,
+    pub(crate) log_start: Offset,
+    pub(crate) durable_end: Offset,
+    pub(crate) log_end: Offset,
+    pub(crate) generation: u64,
+    pub(crate) has_dir: bool,
+    pub(crate) dirty: Dirty,
+    pub(crate) damage: Vec<Damage>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        host: LogHost,
+        dir: PathBuf,
+        identity: Identity,
+        config: LogConfig,
+        start: Start,
+    ) -> Self {
+        assert!(
+            start.log_start <= start.log_end,
+            "L1: the log does not end before it starts"
+        );
+        assert!(
+            start.durable_end <= start.log_end,
+            "L1: what is durable is in the log"
+        );
+        Self {
+            host,
+            dir,
+            identity,
+            config: ArcSwap::from_pointee(config),
+            segments: ArcSwap::from_pointee(start.segments),
+            epochs: ArcSwap::from_pointee(start.epochs),
+            log_start: AtomicU64::new(start.log_start.get()),
+            durable_end: AtomicU64::new(start.durable_end.get()),
+            log_end: AtomicU64::new(start.log_end.get()),
+            poison: Poison::default(),
+            dirty: Mutex::new(start.dirty),
+            syncing: Mutex::default(),
+            staged: Mutex::default(),
+            upkeep: Mutex::default(),
+            generation: AtomicU64::new(start.generation),
+            has_dir: AtomicBool::new(start.has_dir),
+            damage: Mutex::new(start.damage),
+        }
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        self.host.disk()
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
+        Offset::new(self.log_start.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn durable_end(&self) -> Offset {
+        Offset::new(self.durable_end.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn log_end(&self) -> Offset {
+        Offset::new(self.log_end.load(Ordering::Acquire))
+    }
+
+    /// Poisons the log.
+    pub(crate) fn fail(&self, step: FailedStep, error: &std::io::Error) -> Poisoned {
+        self.poison.set(self.log_end(), step, error)
+    }
+
+    /// Remembers a damaged range.
+    pub(crate) fn note_damage(&self, damage: Damage) {
+        let mut known = self.damage.lock();
+        if known.len() < MAX_DAMAGE && !known.contains(&damage) {
+            known.push(damage);
+        }
+    }
+
+    /// The damaged ranges met so far.
+    pub(crate) fn damage(&self) -> Vec<Damage> {
+        self.damage.lock().clone()
+    }
+}

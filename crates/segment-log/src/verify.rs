@@ -1,0 +1,123 @@
+//! Verifying what was on the disk before it is served for the first time.
+//!
+//! Bytes appended in this uptime were verified on their way in. Older ones are verified interval by
+//! interval when a read first meets them, and again after the segment was closed in between.
+//!
+//! A batch's own checksum leaves out its base offset, length, leader epoch and magic. The index
+//! has a checksum of the first three; where it has none yet (the tail of the last uptime), the
+//! batches must continue each other without a gap and carry the epochs of the epoch vector.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use plimsoll_record_batch::{Batch, STAMP_BYTES};
+use plimsoll_types::Offset;
+
+use crate::damage::DamageKind;
+use crate::epochs::EpochVector;
+use crate::index::Index;
+use crate::map::SegmentMap;
+
+/// Where verification met something that it cannot believe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// What is before it in the interval is fine.
+    pub(crate) position: u64,
+    /// The first offset that cannot be read.
+    pub(crate) from: Offset,
+    pub(crate) kind: DamageKind,
+}
+
+/// Which intervals were verified, one bit each.
+#[derive(Debug)]
+pub(crate) struct Verified(Box<[AtomicU64]>);
+
+impl Verified {
+    /// None of `intervals` yet.
+    pub(crate) fn new(intervals: usize) -> Self {
+        Self(
+            (0..intervals.div_ceil(64))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn has(&self, interval: usize) -> bool {
+        let word = self.0.get(interval / 64);
+        // Relaxed: the bit says something about bytes that do not change.
+        word.is_some_and(|word| word.load(Ordering::Relaxed) & (1 << (interval % 64)) != 0)
+    }
+
+    fn set(&self, interval: usize) {
+        if let Some(word) = self.0.get(interval / 64) {
+            word.fetch_or(1 << (interval % 64), Ordering::Relaxed);
+        }
+    }
+}
+
+/// One segment's bytes with what is needed to verify them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verifier<'a> {
+    pub(crate) base: Offset,
+    pub(crate) map: &'a SegmentMap,
+    pub(crate) index: &'a Index,
+    pub(crate) epochs: &'a EpochVector,
+    pub(crate) verified: &'a Verified,
+}
+
+impl Verifier<'_> {
+    /// Verifies interval `number`, which lies in `range`, unless that was done before.
+    pub(crate) fn verify(&self, number: usize, range: Range<u64>) -> Result<(), Fault> {
+        if self.verified.has(number) {
+            return Ok(());
+        }
+        self.walk(number, range)?;
+        self.verified.set(number);
+        Ok(())
+    }
+
+    fn walk(&self, number: usize, range: Range<u64>) -> Result<(), Fault> {
+        let relative = self.index.start(number).map_or(0, |start| start.relative);
+        let from = self.base + u64::from(relative);
+        let fault = |position, from, kind| Fault {
+            position,
+            from,
+            kind,
+        };
+        let Some(bytes) = self.map.get(range.clone()) else {
+            return Err(fault(range.start, from, DamageKind::Short));
+        };
+        let closing = self.index.entry(number);
+        let mut stamps = crc32fast::Hasher::new();
+        let (mut position, mut expected) = (range.start, from);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Ok(batch) = Batch::parse(rest) else {
+                return Err(fault(position, expected, DamageKind::Batch));
+            };
+            let header = batch.header();
+            // Between two entries compaction may have left gaps; the stamps' checksum decides.
+            let continues = match closing {
+                Some(_) => header.base >= expected,
+                None => {
+                    header.base == expected
+                        && header.leader_epoch == self.epochs.epoch_at(header.base)
+                }
+            };
+            if !continues {
+                return Err(fault(position, expected, DamageKind::Stamp));
+            }
+            let (whole, behind) = rest.split_at(batch.bytes().len());
+            stamps.update(whole.get(..STAMP_BYTES).unwrap_or_default());
+            expected = header.end();
+            position += whole.len() as u64;
+            rest = behind;
+        }
+        match closing {
+            Some(entry) if entry.stamps != stamps.finalize() => {
+                Err(fault(range.start, from, DamageKind::Stamp))
+            }
+            _ => Ok(()),
+        }
+    }
+}
