@@ -86,7 +86,7 @@ pub(crate) fn decode_response(bytes: &[u8]) {
 }
 
 /// The bytes are a frame. Only what was found sound is given to the oracle: it takes memory by
-/// counts that it has not checked, and would end the process.
+/// counts that it has not checked, and reads past the size of a tagged field.
 pub(crate) fn differential_request(bytes: &[u8]) {
     let frame = Bytes::copy_from_slice(bytes);
     match decode(frame.clone()) {
@@ -103,7 +103,10 @@ pub(crate) fn differential_request(bytes: &[u8]) {
             api,
             version,
             malformed,
-        }) if matches!(malformed.reason, Reason::Trailing { .. }) => {
+        }) if matches!(malformed.reason, Reason::Trailing { .. })
+            // Here the oracle takes a cursor marked 0 for null, which Kafka takes for present.
+            && api != ApiKey::DescribeTopicPartitions =>
+        {
             if let Some((left, _)) = through_oracle(api.code(), version, frame) {
                 assert_ne!(left, 0, "{malformed}, but not to the oracle");
             }

@@ -81,9 +81,15 @@ pub enum Reason {
     /// A variable-length integer goes past 32 bits.
     #[error("a variable-length integer exceeds 32 bits")]
     Varint,
-    /// Bytes follow what should have been the end, of the message or of a tagged field.
+    /// Bytes follow what should have been the end of the message.
     #[error("{bytes} bytes follow the end")]
     Trailing {
+        /// How many.
+        bytes: usize,
+    },
+    /// A tagged field is larger than what it holds.
+    #[error("{bytes} bytes follow the value within its tagged field")]
+    TagTrailing {
         /// How many.
         bytes: usize,
     },
@@ -322,8 +328,10 @@ impl<'a> Input<'a> {
         let after = std::mem::replace(&mut self.rest, own);
         self.end = outer_end - after.len();
         let value = T::read(self, context, nullable)?;
-        self.finish()?;
-        self.rest = after;
+        match self.rest.len() {
+            0 => self.rest = after,
+            bytes => return Err(self.malformed(Reason::TagTrailing { bytes })),
+        }
         self.end = outer_end;
         Ok(value)
     }
