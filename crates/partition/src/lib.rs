@@ -1,1 +1,35 @@
-//! Placeholder.
+//! One replica of one partition: its log, its role and its watermarks behind a single writer.
+//!
+//! [`Partition`] takes batches that were already checked ([`Partition::append`]), lets at most one
+//! caller at a time append them (a combining lock: whoever finds the log busy leaves its batch to
+//! the one who is appending), publishes the log end, has the log synced by the flusher pool and
+//! publishes the durable end. Readers ([`Partition::read`]) and waiters (the [`watermarks`]) never
+//! ask the writer.
+//!
+//! [`watermarks`]: Partition::watermarks
+//!
+//! What always holds:
+//! - P1: an append is acknowledged only by the watermarks; the log end moves after the bytes are
+//!   readable, the durable end after they are synced.
+//! - P2: nothing at or above the high watermark is read out.
+//! - P3: after a storage error the replica is offline: it takes no append and serves no read until
+//!   it is opened again, and it says why.
+//!
+//! Not here: requests and their error codes, sockets, clocks, who leads (the metadata says so).
+
+mod append;
+mod combine;
+mod config;
+mod maintain;
+mod partition;
+mod read;
+mod remove;
+mod shared;
+
+pub use append::{Append, AppendError, Appended};
+pub use config::{Cleanup, Durability, PartitionConfig};
+pub use maintain::{MaintainError, Maintained};
+pub use partition::{Describe, OpenError, Opened, Partition, PartitionId};
+pub use plimsoll_segment_log::Recovery;
+pub use read::{ReadError, Records};
+pub use shared::describe;
