@@ -172,6 +172,17 @@ impl Client {
         }
     }
 
+    /// Takes what is known of the topics that a node leads for old: it cannot be reached.
+    pub(crate) fn forget_led_by(&self, node: NodeId) {
+        let mut known = self.shared.metadata.write();
+        let led = |topic: &Topic| topic.partitions.iter().any(|one| one.leader == Some(node));
+        if known.topics.values().any(led) {
+            Arc::make_mut(&mut *known)
+                .topics
+                .retain(|_, topic| !led(topic));
+        }
+    }
+
     /// Asks for the nodes and `topics` (`None`: all there are), and keeps the answer. What comes
     /// back is what is wrong with some of them.
     pub(crate) async fn refresh(

@@ -226,6 +226,12 @@ impl ClientError {
         }
     }
 
+    /// Whether it was tried again until its time was up.
+    #[must_use]
+    pub fn is_gave_up(&self) -> bool {
+        matches!(self, Self::GaveUp { .. })
+    }
+
     /// Whether it says that what is known of leaders or coordinators is old.
     #[must_use]
     pub fn is_stale(&self) -> bool {

@@ -1,10 +1,9 @@
 //! A small async Kafka client: what the command line, the tests and the load generator need.
 
-#![expect(dead_code, reason = "the producer and the consumer are next to come")]
-
 pub mod admin;
 mod ask;
 mod client;
+mod clock;
 mod commit;
 mod config;
 mod connection;
@@ -15,6 +14,7 @@ mod link;
 mod metadata;
 mod offsets;
 mod partitioner;
+mod producer;
 mod retry;
 mod socket;
 mod versions;
@@ -30,4 +30,5 @@ pub use group::{Assignment, Assignor, GroupConfig, GroupConsumer, Subscriber};
 pub use metadata::{Metadata, Node, Partition, Topic};
 pub use offsets::{At, FoundOffset, OffsetsFound};
 pub use partitioner::{murmur2, partition_of};
+pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig, ProducerRecord};
 pub use versions::{Versions, spoken};
