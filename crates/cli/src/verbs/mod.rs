@@ -1,0 +1,56 @@
+//! What each verb does.
+
+mod consume;
+mod group;
+mod produce;
+mod status;
+mod topic;
+
+use crate::failure::{Code, Failure};
+use crate::verb::{Group, Topic, Verb};
+
+/// Does what was asked, on a runtime of its own.
+///
+/// # Errors
+/// What failed, with the exit code to end with.
+pub fn run(verb: Verb) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Code::File, format!("cannot start: {error}")))?;
+    let done = runtime.block_on(dispatch(verb));
+    // A thread may still wait for standard input; the process ends without it.
+    runtime.shutdown_background();
+    done
+}
+
+async fn dispatch(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Topic(Topic::Create(create)) => topic::create(create).await,
+        Verb::Topic(Topic::List(list)) => topic::list(list).await,
+        Verb::Topic(Topic::Describe(describe)) => topic::describe(describe).await,
+        Verb::Topic(Topic::Set(set)) => topic::set(set).await,
+        Verb::Topic(Topic::Delete(delete)) => topic::delete(delete).await,
+        Verb::Produce(produce) => produce::produce(produce).await,
+        Verb::Consume(consume) => consume::consume(consume).await,
+        Verb::Group(Group::List(list)) => group::list(list).await,
+        Verb::Group(Group::Describe(describe)) => group::describe(describe).await,
+        Verb::Status(status) => status::status(status).await,
+    }
+}
+
+/// Does `each` for every name, tells all failures but the last, and fails with that.
+async fn for_each<T>(
+    names: impl IntoIterator<Item = T>,
+    mut each: impl AsyncFnMut(T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut failed: Option<Failure> = None;
+    for name in names {
+        if let Err(failure) = each(name).await
+            && let Some(earlier) = failed.replace(failure)
+        {
+            earlier.print();
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
