@@ -9,10 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crossbeam_utils::CachePadded;
 use plimsoll_types::Offset;
 
-use crate::sync::{AtomicU64, Weakness, ordered};
+use crate::sync::{AtomicU64, Line, Weakness, ordered};
 use crate::tenure::Counts;
 
 /// Where one replica's log ends, written and synced, as far as is known here.
@@ -44,7 +43,7 @@ impl fmt::Debug for Position {
 /// The words of one replica. Each has one writer and only grows.
 pub(crate) struct Cell {
     // Padded, for two replicas' acks arrive on two threads at once and each then reads both.
-    words: CachePadded<Words>,
+    words: Line<Words>,
 }
 
 struct Words {
@@ -59,7 +58,7 @@ struct Words {
 impl Cell {
     pub(crate) fn new(log_start: Offset, ends: Ends) -> Self {
         Self {
-            words: CachePadded::new(Words {
+            words: Line(Words {
                 log_start: AtomicU64::new(log_start.get()),
                 log_end: AtomicU64::new(ends.log_end.get()),
                 durable_end: AtomicU64::new(ends.durable_end.get()),
@@ -75,13 +74,14 @@ impl Cell {
     pub(crate) fn log_start(&self) -> Offset {
         // Acquire: pairs with the Release in `raise`; who sees a log start sees the high
         // watermark that allowed it.
-        Offset::new(self.words.log_start.load(Acquire))
+        Offset::new(self.words.0.log_start.load(Acquire))
     }
 
     pub(crate) fn log_end(&self) -> Offset {
         // Acquire: pairs with the Release in `raise`; who sees an end can read what lies below.
         Offset::new(
             self.words
+                .0
                 .log_end
                 .load(ordered(Acquire, Weakness::PositionUnacquired)),
         )
@@ -92,7 +92,7 @@ impl Cell {
     pub(crate) fn ends(&self) -> Ends {
         // Acquire: pairs with the Release in `raise`. Durable first: of a cell with one writer
         // for both, the log end read later covers the durable end read before.
-        let durable_end = Offset::new(self.words.durable_end.load(Acquire));
+        let durable_end = Offset::new(self.words.0.durable_end.load(Acquire));
         let log_end = self.log_end();
         Ends {
             log_end,
@@ -109,15 +109,15 @@ impl Cell {
     }
 
     pub(crate) fn raise_log_start(&self, to: Offset) -> bool {
-        raise(&self.words.log_start, to)
+        raise(&self.words.0.log_start, to)
     }
 
     pub(crate) fn raise_log_end(&self, to: Offset) -> bool {
-        raise(&self.words.log_end, to)
+        raise(&self.words.0.log_end, to)
     }
 
     pub(crate) fn raise_durable_end(&self, to: Offset) -> bool {
-        raise(&self.words.durable_end, to)
+        raise(&self.words.0.durable_end, to)
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) enum Weakness {
     FenceAfterRegister,
     /// An advance does not heed the seal.
     SealIgnored,
+    /// A publisher that met the seal does not look whether the next tenure is there.
+    SealNotRetried,
     /// A new tenure copies the positions of those who stay instead of sharing their cells.
     PositionsCopied,
     /// A snapshot reads the log end before the high watermark.
@@ -49,6 +51,15 @@ pub(crate) enum Weakness {
     /// A parked task looks for a notice and only then leaves its waker.
     WakerAfterLook,
 }
+
+/// A value with a cache line to itself, so that who writes it does not take from others what they
+/// only read.
+///
+/// One line and not the two that `crossbeam_utils::CachePadded` keeps for a prefetcher that
+/// fetches pairs: there are tens of thousands of partitions, and the second line bought nothing in
+/// `watermark_ack` and `watermark_read`.
+#[repr(align(64))]
+pub(crate) struct Line<T>(pub(crate) T);
 
 /// `order`, or none at all where a model wants `place` broken.
 #[inline(always)]

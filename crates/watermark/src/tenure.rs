@@ -10,7 +10,7 @@ use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 
 use crate::position::{Cell, Ends};
 use crate::snapshot::{Mark, Snapshot};
-use crate::sync::{AtomicU64, Weakness, ordered, weakened};
+use crate::sync::{AtomicU64, Line, Weakness, ordered, weakened};
 
 /// Set in the high watermark's word when the tenure has ended. An offset never reaches this bit.
 const SEALED: u64 = 1 << 63;
@@ -81,10 +81,10 @@ pub(crate) enum Advance {
     Sealed,
 }
 
-pub(crate) struct Replica {
-    pub(crate) node: NodeId,
-    pub(crate) counted: bool,
-    pub(crate) cell: Arc<Cell>,
+struct Follower {
+    node: NodeId,
+    counted: bool,
+    cell: Arc<Cell>,
 }
 
 pub(crate) struct Tenure {
@@ -94,9 +94,11 @@ pub(crate) struct Tenure {
     pub(crate) counts: Counts,
     pub(crate) committed_isr: usize,
     pub(crate) min_isr: usize,
-    /// The local replica first.
-    replicas: Box<[Replica]>,
-    high_watermark: AtomicU64,
+    node: NodeId,
+    local: Arc<Cell>,
+    followers: Box<[Follower]>,
+    /// Apart from the rest, which everybody reads and nobody writes.
+    high_watermark: Line<AtomicU64>,
 }
 
 impl Tenure {
@@ -133,13 +135,10 @@ impl Tenure {
                 Arc::clone(cell)
             }
         };
-        assert!(
-            start.local == before.local().node,
-            "a course stays on its node"
-        );
-        let local = keep(&before.local().cell);
+        assert!(start.local == before.node, "a course stays on its node");
+        let local = keep(&before.local);
         Self::new(before.course, start, local, sealed_at, |node| {
-            before.replica(node).map(|replica| keep(&replica.cell))
+            before.cell(node).map(keep)
         })
     }
 
@@ -158,53 +157,59 @@ impl Tenure {
             log_end: Offset::ZERO,
             durable_end: Offset::ZERO,
         };
-        let mut replicas = Vec::with_capacity(1 + start.followers.len());
-        replicas.push(Replica {
-            node: start.local,
-            counted: true,
-            cell: local,
-        });
-        for &node in &start.followers {
+        let followers = start.followers.iter().map(|&node| {
             assert!(
                 node != start.local,
                 "the local replica is not its own follower"
             );
             let cell = kept(node).unwrap_or_else(|| Arc::new(Cell::new(Offset::ZERO, nowhere)));
-            replicas.push(Replica {
+            Follower {
                 node,
                 counted: start.maximal_isr.contains(&node),
                 cell,
-            });
-        }
+            }
+        });
         let tenure = Self {
             course,
             leader_epoch: start.leader_epoch,
             counts: start.counts,
             committed_isr: start.committed_isr,
             min_isr: start.min_isr,
-            replicas: replicas.into_boxed_slice(),
-            high_watermark: AtomicU64::new(high_watermark.get()),
+            node: start.local,
+            local,
+            followers: followers.collect(),
+            high_watermark: Line(AtomicU64::new(high_watermark.get())),
         };
         assert!(
             start
                 .maximal_isr
                 .iter()
-                .all(|&node| tenure.replica(node).is_some()),
+                .all(|&node| tenure.cell(node).is_some()),
             "W1: every member of the maximal ISR is tracked",
         );
         tenure
     }
 
-    pub(crate) fn local(&self) -> &Replica {
-        &self.replicas[0]
+    /// The local replica's cell.
+    pub(crate) fn local(&self) -> &Arc<Cell> {
+        &self.local
     }
 
-    pub(crate) fn replica(&self, node: NodeId) -> Option<&Replica> {
-        self.replicas.iter().find(|replica| replica.node == node)
+    /// The cell of `node`, if it is tracked.
+    pub(crate) fn cell(&self, node: NodeId) -> Option<&Arc<Cell>> {
+        if node == self.node {
+            return Some(&self.local);
+        }
+        let found = self.followers.iter().find(|follower| follower.node == node);
+        found.map(|follower| &follower.cell)
     }
 
-    pub(crate) fn replicas(&self) -> &[Replica] {
-        &self.replicas
+    /// The local node, then the followers that count.
+    pub(crate) fn maximal_isr(&self) -> Vec<NodeId> {
+        let counted = self.followers.iter().filter(|follower| follower.counted);
+        std::iter::once(self.node)
+            .chain(counted.map(|follower| follower.node))
+            .collect()
     }
 
     /// Whether the rule of this tenure lets the high watermark move at all.
@@ -216,20 +221,20 @@ impl Tenure {
         // Acquire: pairs with the Release of the compare-exchange in `advance`; who sees a high
         // watermark sees the local log end it was computed from, or a later one.
         let order = ordered(Acquire, Weakness::HighWatermarkUnacquired);
-        Offset::new(self.high_watermark.load(order) & !SEALED)
+        Offset::new(self.high_watermark.0.load(order) & !SEALED)
     }
 
     pub(crate) fn value(&self, mark: Mark) -> Offset {
         match mark {
-            Mark::LogEnd => self.local().cell.log_end(),
-            Mark::DurableEnd => self.local().cell.ends().durable_end,
+            Mark::LogEnd => self.local.log_end(),
+            Mark::DurableEnd => self.local.ends().durable_end,
             Mark::HighWatermark => self.high_watermark(),
         }
     }
 
     /// The four offsets, each read no earlier than those that bound it from below were.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let local = &self.local().cell;
+        let local = &self.local;
         let early = weakened(Weakness::LogEndFirst).then(|| local.ends());
         let log_start = local.log_start();
         let high_watermark = self.high_watermark();
@@ -260,7 +265,7 @@ impl Tenure {
     pub(crate) fn advance(&self) -> Advance {
         // Relaxed: nothing is read on the strength of it, and the caller's fence makes it recent
         // enough.
-        let mut seen = self.high_watermark.load(Relaxed);
+        let mut seen = self.high_watermark.0.load(Relaxed);
         let heeded = !weakened(Weakness::SealIgnored);
         if seen & SEALED != 0 && heeded {
             return Advance::Sealed;
@@ -281,6 +286,7 @@ impl Tenure {
             let order = ordered(Release, Weakness::HighWatermarkUnreleased);
             match self
                 .high_watermark
+                .0
                 .compare_exchange(seen, least, order, Relaxed)
             {
                 Ok(_) => return Advance::Moved(Offset::new(least)),
@@ -297,8 +303,8 @@ impl Tenure {
         // Acquire: pairs with the Release of the compare-exchange in `advance`, so that the next
         // tenure's readers see what the carried high watermark rests on.
         let order = ordered(Acquire, Weakness::SealUnacquired);
-        let word = self.high_watermark.fetch_or(SEALED, order);
-        let local = &self.local().cell;
+        let word = self.high_watermark.0.fetch_or(SEALED, order);
+        let local = &self.local;
         let Ends {
             log_end,
             durable_end,
@@ -315,14 +321,12 @@ impl Tenure {
     /// Takes the seal back. Only for whoever sealed and published no next tenure.
     pub(crate) fn unseal(&self) {
         // Relaxed: a read-modify-write keeps the Release of the last advance.
-        self.high_watermark.fetch_and(!SEALED, Relaxed);
+        self.high_watermark.0.fetch_and(!SEALED, Relaxed);
     }
 
     fn least_counted(&self) -> Offset {
-        let counted = self.replicas.iter().filter(|replica| replica.counted);
-        let least = counted
-            .map(|replica| replica.cell.counted(self.counts))
-            .min();
-        least.expect("W1: the local replica always counts")
+        let counted = self.followers.iter().filter(|follower| follower.counted);
+        let positions = counted.map(|follower| follower.cell.counted(self.counts));
+        positions.fold(self.local.counted(self.counts), Offset::min)
     }
 }

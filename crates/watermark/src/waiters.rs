@@ -126,6 +126,11 @@ impl Waiters {
         }
     }
 
+    /// Wakes those who wait for `mark` at or below `value`; says whether there were any.
+    pub(crate) fn reached(&self, mark: Mark, value: Offset) -> bool {
+        self.queue(mark).reached(value)
+    }
+
     /// Ends every wait that belongs to a course before `course`.
     pub(crate) fn supersede(&self, course: u64) {
         for queue in [&self.log_end, &self.durable_end, &self.high_watermark] {
@@ -211,11 +216,13 @@ impl Queue {
     }
 
     /// Wakes those whose threshold is at or below `value`; says whether there were any.
-    pub(crate) fn reached(&self, value: Offset) -> bool {
+    fn reached(&self, value: Offset) -> bool {
         // Relaxed: see `least`.
-        if self.least.load(Relaxed) > value.get() {
-            return false;
-        }
+        self.least.load(Relaxed) <= value.get() && self.wake(value)
+    }
+
+    #[cold]
+    fn wake(&self, value: Offset) -> bool {
         let mut any = false;
         loop {
             let mut batch: [Option<Arc<Parked>>; WOKEN_AT_ONCE] = Default::default();

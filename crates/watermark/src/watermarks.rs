@@ -35,7 +35,7 @@ impl Watermarks {
     /// told before it next appends. What is below `to` is readable.
     pub fn publish_log_end(&self, to: Offset) {
         let tenure = self.current.load();
-        if tenure.local().cell.raise_log_end(to) {
+        if tenure.local().raise_log_end(to) {
             self.local_moved(&tenure);
         }
     }
@@ -44,7 +44,7 @@ impl Watermarks {
     /// between the sync and this call; else see [`Watermarks::publish_durable_end_on`].
     pub fn publish_durable_end(&self, to: Offset) {
         let tenure = self.current.load();
-        if tenure.local().cell.raise_durable_end(to) {
+        if tenure.local().raise_durable_end(to) {
             self.local_moved(&tenure);
         }
     }
@@ -64,7 +64,7 @@ impl Watermarks {
             to <= tenure.high_watermark(),
             "W5: only what is committed is deleted"
         );
-        tenure.local().cell.raise_log_start(to);
+        tenure.local().raise_log_start(to);
     }
 
     /// Moves a follower's ends. For the acks of that follower alone, and only while nothing can
@@ -107,7 +107,7 @@ impl Watermarks {
         let moved = self.advance();
         let now = self.snapshot();
         let woke = [Mark::LogEnd, Mark::DurableEnd, Mark::HighWatermark]
-            .map(|mark| self.waiters.queue(mark).reached(now.value(mark)));
+            .map(|mark| self.waiters.reached(mark, now.value(mark)));
         moved || woke.contains(&true)
     }
 
@@ -118,10 +118,10 @@ impl Watermarks {
         let Ends {
             log_end,
             durable_end,
-        } = tenure.local().cell.ends();
-        self.waiters.queue(Mark::LogEnd).reached(log_end);
-        self.waiters.queue(Mark::DurableEnd).reached(durable_end);
-        self.advance();
+        } = tenure.local().ends();
+        self.waiters.reached(Mark::LogEnd, log_end);
+        self.waiters.reached(Mark::DurableEnd, durable_end);
+        self.advance_from(tenure);
     }
 
     /// Stands between a publisher's store and its look at everybody else's words. Pairs with
@@ -135,21 +135,41 @@ impl Watermarks {
     }
 
     fn advance(&self) -> bool {
-        match self.current.load().advance() {
-            // After the seal comes a look at all positions on behalf of the next tenure, and the
-            // fences see to it that this publisher's is among them. So there is nothing to wait
-            // for here, and publishers never block.
-            Advance::Still | Advance::Sealed => false,
+        self.advance_from(&self.current.load())
+    }
+
+    /// Moves the high watermark of `tenure`, or of the one that took its place.
+    fn advance_from(&self, tenure: &Tenure) -> bool {
+        match tenure.advance() {
+            Advance::Still => false,
             Advance::Moved(to) => {
-                // Pairs with the fence in `park_in`: either the waiter is seen here, or the high
-                // watermark there.
-                if !weakened(Weakness::FenceAfterAdvance) {
-                    fence(SeqCst);
-                }
-                self.waiters.queue(Mark::HighWatermark).reached(to);
+                self.high_watermark_moved(to);
                 true
             }
+            Advance::Sealed => self.advance_after_seal(tenure),
         }
+    }
+
+    /// After the seal comes a look at all positions on behalf of the next tenure. Either this
+    /// publisher's is among them, and there is nothing to wait for here, or that look is over, and
+    /// then the next tenure is seen by now. So publishers never block.
+    #[cold]
+    fn advance_after_seal(&self, sealed: &Tenure) -> bool {
+        let guard = self.current.load();
+        let next: &Tenure = &guard;
+        if std::ptr::eq(next, sealed) || weakened(Weakness::SealNotRetried) {
+            return false;
+        }
+        self.advance_from(next)
+    }
+
+    fn high_watermark_moved(&self, to: Offset) {
+        // Pairs with the fence in `park_in`: either the waiter is seen here, or the high watermark
+        // there.
+        if !weakened(Weakness::FenceAfterAdvance) {
+            fence(SeqCst);
+        }
+        self.waiters.reached(Mark::HighWatermark, to);
     }
 }
 
@@ -170,19 +190,19 @@ impl Watermarks {
     /// End of the local log.
     #[must_use]
     pub fn log_end(&self) -> Offset {
-        self.current.load().local().cell.log_end()
+        self.current.load().local().log_end()
     }
 
     /// End of the local log's synced prefix.
     #[must_use]
     pub fn durable_end(&self) -> Offset {
-        self.current.load().local().cell.ends().durable_end
+        self.current.load().local().ends().durable_end
     }
 
     /// Oldest readable offset.
     #[must_use]
     pub fn log_start(&self) -> Offset {
-        self.current.load().local().cell.log_start()
+        self.current.load().local().log_start()
     }
 
     /// The epoch of the current tenure.
@@ -212,9 +232,7 @@ impl Watermarks {
     /// The members of the maximal ISR, the local replica first.
     #[must_use]
     pub fn maximal_isr(&self) -> Vec<NodeId> {
-        let tenure = self.current.load();
-        let counted = tenure.replicas().iter().filter(|replica| replica.counted);
-        counted.map(|replica| replica.node).collect()
+        self.current.load().maximal_isr()
     }
 
     /// How far `replica` has come, as far as published here.
@@ -231,9 +249,9 @@ impl Watermarks {
     /// If the current tenure does not track it.
     pub fn position(&self, replica: NodeId) -> Result<Position, Untracked> {
         let tenure = self.current.load();
-        match tenure.replica(replica) {
-            Some(found) => Ok(Position {
-                cell: Arc::clone(&found.cell),
+        match tenure.cell(replica) {
+            Some(cell) => Ok(Position {
+                cell: Arc::clone(cell),
             }),
             None => Err(Untracked {
                 replica,
@@ -246,7 +264,7 @@ impl Watermarks {
     #[must_use]
     pub fn local_position(&self) -> Position {
         Position {
-            cell: Arc::clone(&self.current.load().local().cell),
+            cell: Arc::clone(self.current.load().local()),
         }
     }
 

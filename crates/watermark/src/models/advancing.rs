@@ -115,6 +115,29 @@ fn without_the_new_tenures_fence_an_advance_that_meets_the_seal_is_lost() {
     late_advance_against_seal(Some(Weakness::FenceAfterTenure));
 }
 
+fn late_append_against_seal(broken: Option<Weakness>) {
+    explore(broken, || {
+        let marks = alone(Counts::Written);
+        let other = Arc::clone(&marks);
+        // The writer knows its tenure from before its store.
+        let writer = thread::spawn(move || other.publish_log_end(TEN));
+        marks.begin(|_| start(&[1], TEN, Counts::Written));
+        writer.join().expect("it ran");
+        assert_eq!(marks.high_watermark(), TEN, "an advance was lost");
+    });
+}
+
+#[test]
+fn an_append_that_meets_the_seal_counts_in_the_next_tenure() {
+    late_append_against_seal(None);
+}
+
+#[test]
+#[should_panic(expected = "an advance was lost")]
+fn an_append_that_meets_the_seal_and_does_not_look_for_the_next_tenure_is_lost() {
+    late_append_against_seal(Some(Weakness::SealNotRetried));
+}
+
 fn shrink_against_advance(broken: Option<Weakness>) {
     explore(broken, || {
         let marks = leader_ahead(&[1, 2, 3]);
