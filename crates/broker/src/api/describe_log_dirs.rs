@@ -11,13 +11,13 @@ use plimsoll_wire::{ErrorCode, Str};
 
 use crate::catalog::HostedTopic;
 use crate::context::Context;
-use crate::disk_space::{DiskSpace, disk_space};
+use crate::disk_space::disk_space;
 
 pub(crate) async fn handle(
     context: &Context,
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
-    let data_dir = context.broker.config.data_dir.clone();
+    let data_dir = context.broker.data_dir().to_owned();
     let directory = data_dir.clone();
     let space = context
         .broker
@@ -28,7 +28,8 @@ pub(crate) async fn handle(
             error_code: 0,
             log_dir: path(&data_dir),
             topics: topics(context, request.topics.as_deref()),
-            ..volume(space)
+            total_bytes: signed(space.total_bytes),
+            usable_bytes: signed(space.usable_bytes),
         },
         // It cannot even be looked at.
         Some(Err(_)) | None => DescribeLogDirsResult {
@@ -80,14 +81,6 @@ fn occupied(partition_index: i32, partition: &Partition) -> DescribeLogDirsParti
         // How far this replica is behind what is committed; a lone leader never is.
         offset_lag: signed(behind),
         is_future_key: false,
-    }
-}
-
-fn volume(space: DiskSpace) -> DescribeLogDirsResult {
-    DescribeLogDirsResult {
-        total_bytes: signed(space.total_bytes),
-        usable_bytes: signed(space.usable_bytes),
-        ..Default::default()
     }
 }
 

@@ -1,0 +1,300 @@
+//! Fetch: whole batches below the high watermark, waiting for more if there are too few.
+//!
+//! Sessions (KIP-227) are not kept: every answer carries session id 0, which tells a client to
+//! name all its partitions each time.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use plimsoll_partition::{Partition, ReadError};
+use plimsoll_segment_log::Minimum;
+use plimsoll_types::{LeaderEpoch, Offset};
+use plimsoll_watermark::{Mark, Signal, Snapshot, WatchState};
+use plimsoll_wire::fetch::{
+    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
+    LeaderIdAndEpoch, PartitionData,
+};
+use plimsoll_wire::{ErrorCode, Records};
+
+use crate::api::epochs::{check_epoch, end_of_epoch};
+use crate::catalog::LookupError;
+use crate::context::Context;
+use crate::counters::add;
+use crate::deadline::Deadline;
+use crate::error_code::Coded;
+
+/// From this version on topics go by id.
+const TOPIC_IDS_FROM_VERSION: i16 = 13;
+const READ_COMMITTED: i8 = 1;
+
+pub(crate) async fn handle(context: &Context, request: FetchRequest) -> FetchResponse {
+    let replica = request.replica_id.max(request.replica_state.replica_id);
+    if request.session_id != 0 {
+        // No session was ever given out, so this one is from another life of the broker.
+        let error_code = ErrorCode::FetchSessionIdNotFound.code();
+        return FetchResponse {
+            error_code,
+            ..Default::default()
+        };
+    }
+    let begun = context.now();
+    let mut deadline = Deadline::after_ms(context, begun, request.max_wait_ms);
+    let wanted = resolve(context, &request, replica);
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let asked = usize::try_from(request.max_bytes).unwrap_or(0);
+    let max_bytes =
+        asked.min(usize::try_from(context.broker.config.fetch_max_bytes).unwrap_or(usize::MAX));
+    loop {
+        let round = read_round(&wanted, max_bytes);
+        if round.bytes >= min_bytes || round.failed || wanted.is_empty() {
+            return answer(context, &request, wanted, round);
+        }
+        if !wait_for_more(&wanted, &round, &mut deadline).await {
+            // The deadline: what there is now goes out, be it nothing.
+            let round = read_round(&wanted, max_bytes);
+            return answer(context, &request, wanted, round);
+        }
+    }
+}
+
+/// One partition of the request, looked up.
+struct Wanted {
+    topic: usize,
+    partition: i32,
+    max_bytes: usize,
+    source: Result<Source, Refusal>,
+}
+
+/// What the client gets instead of records.
+type Refusal = Box<PartitionData>;
+
+/// A partition's records, and the watermarks they were read under.
+type Found = Result<(Option<Records>, Snapshot), Refusal>;
+
+/// Where to read a partition that may be read.
+struct Source {
+    partition: Arc<Partition>,
+    from: Offset,
+}
+
+/// What one pass over the partitions found, in their order.
+struct Round {
+    found: Vec<Found>,
+    bytes: usize,
+    failed: bool,
+}
+
+fn resolve(context: &Context, request: &FetchRequest, replica: i32) -> Vec<Wanted> {
+    let mut seen = HashSet::new();
+    let mut wanted = Vec::new();
+    for (at, topic) in request.topics.iter().enumerate() {
+        let hosted = if context.version >= TOPIC_IDS_FROM_VERSION {
+            context
+                .catalog()
+                .topic_by_id(topic.topic_id)
+                .ok_or(LookupError::UnknownTopicId)
+        } else {
+            context
+                .catalog()
+                .topic(&topic.topic)
+                .ok_or(LookupError::UnknownTopic)
+        };
+        for asked in &topic.partitions {
+            // A partition named twice is read once; its offsets could contradict each other.
+            if !seen.insert((at, asked.partition)) {
+                continue;
+            }
+            let source = match &hosted {
+                Err(error) => Err(refused(asked.partition, error.code())),
+                Ok(topic) => match topic.partition(asked.partition) {
+                    Err(error) => Err(refused(asked.partition, error.code())),
+                    Ok(partition) => admit(context, partition, asked, replica),
+                },
+            };
+            wanted.push(Wanted {
+                topic: at,
+                partition: asked.partition,
+                max_bytes: usize::try_from(asked.partition_max_bytes).unwrap_or(0),
+                source,
+            });
+        }
+    }
+    wanted
+}
+
+/// Checks what does not change while the request waits: epochs, and that offsets are offsets.
+fn admit(
+    context: &Context,
+    partition: &Arc<Partition>,
+    asked: &FetchPartition,
+    replica: i32,
+) -> Result<Source, Refusal> {
+    if replica >= 0 {
+        // Only nodes in the replica list follow, and those use the peer protocol.
+        return Err(refused(asked.partition, ErrorCode::NotLeaderOrFollower));
+    }
+    let leader_epoch = partition.leader_epoch();
+    if let Err(code) = check_epoch(asked.current_leader_epoch, leader_epoch) {
+        let current_leader = LeaderIdAndEpoch {
+            leader_id: context.broker.config.node.to_wire(),
+            leader_epoch: leader_epoch.to_wire(),
+        };
+        return Err(Box::new(PartitionData {
+            current_leader,
+            ..*refused(asked.partition, code)
+        }));
+    }
+    let Some(from) = Offset::from_wire(asked.fetch_offset) else {
+        return Err(refused(asked.partition, ErrorCode::OffsetOutOfRange));
+    };
+    if let Some(diverging) = diverging(partition, asked, from) {
+        return Err(diverging);
+    }
+    Ok(Source {
+        partition: Arc::clone(partition),
+        from,
+    })
+}
+
+/// KIP-595: tells a reader whose last record's epoch is not in this log, or ended earlier, where
+/// the two logs part.
+fn diverging(partition: &Partition, asked: &FetchPartition, from: Offset) -> Option<Refusal> {
+    let last_fetched = LeaderEpoch::from_wire(asked.last_fetched_epoch)?;
+    let end = end_of_epoch(partition, last_fetched)?;
+    if end.epoch >= last_fetched && end.offset >= from {
+        return None;
+    }
+    let marks = partition.watermarks().snapshot();
+    Some(Box::new(PartitionData {
+        partition_index: asked.partition,
+        high_watermark: marks.high_watermark.to_wire(),
+        last_stable_offset: marks.high_watermark.to_wire(),
+        log_start_offset: marks.log_start.to_wire(),
+        diverging_epoch: EpochEndOffset {
+            epoch: end.epoch.to_wire(),
+            end_offset: end.offset.to_wire(),
+        },
+        ..Default::default()
+    }))
+}
+
+fn read_round(wanted: &[Wanted], max_bytes: usize) -> Round {
+    let mut round = Round {
+        found: Vec::with_capacity(wanted.len()),
+        bytes: 0,
+        failed: false,
+    };
+    for one in wanted {
+        let found = match &one.source {
+            Err(refusal) => Err(refusal.clone()),
+            Ok(source) => read(source, one, max_bytes, &mut round.bytes),
+        };
+        round.failed |= found.is_err();
+        round.found.push(found);
+    }
+    round
+}
+
+fn read(source: &Source, one: &Wanted, max_bytes: usize, total: &mut usize) -> Found {
+    let room = one.max_bytes.min(max_bytes.saturating_sub(*total));
+    // KIP-74: the first batch of the first partition that has one comes whole, whatever its size,
+    // so that every reader makes progress.
+    let minimum = if *total == 0 {
+        Minimum::OneBatch
+    } else {
+        Minimum::None
+    };
+    match source.partition.read(source.from, room, minimum) {
+        Ok(records) => {
+            *total += records.slices.bytes;
+            Ok((Some(Records::from(records.slices.chunks)), records.marks))
+        }
+        Err(error) => {
+            let marks = source.partition.watermarks().snapshot();
+            if !matches!(error, ReadError::OutOfRange { .. }) {
+                tracing::warn!(event = "read_failed", partition = %source.partition.id(), %error);
+            }
+            Err(Box::new(PartitionData {
+                high_watermark: marks.high_watermark.to_wire(),
+                log_start_offset: marks.log_start.to_wire(),
+                ..*refused(one.partition, error.code())
+            }))
+        }
+    }
+}
+
+/// Waits until a partition has more below its high watermark than `round` saw, or stops being what
+/// it was. `false`: the deadline came first.
+async fn wait_for_more(wanted: &[Wanted], round: &Round, deadline: &mut Deadline) -> bool {
+    let signal = Arc::new(Signal::new());
+    let mut watches = Vec::with_capacity(wanted.len());
+    for (one, found) in wanted.iter().zip(&round.found) {
+        let (Ok(source), Ok((_, seen))) = (&one.source, found) else {
+            continue;
+        };
+        let more = seen.high_watermark + 1;
+        let watch = source
+            .partition
+            .watermarks()
+            .watch(Mark::HighWatermark, more, &signal);
+        // Registered first, then looked: what moved in between is seen here.
+        if watch.state() != WatchState::Pending {
+            return true;
+        }
+        watches.push(watch);
+    }
+    deadline.bound(signal.notified()).await.is_some()
+}
+
+fn answer(
+    context: &Context,
+    request: &FetchRequest,
+    wanted: Vec<Wanted>,
+    round: Round,
+) -> FetchResponse {
+    let read_committed = request.isolation_level == READ_COMMITTED;
+    let mut responses: Vec<FetchableTopicResponse> = request
+        .topics
+        .iter()
+        .map(|topic| FetchableTopicResponse {
+            topic: topic.topic.clone(),
+            topic_id: topic.topic_id,
+            partitions: Vec::with_capacity(topic.partitions.len()),
+        })
+        .collect();
+    for (one, found) in wanted.into_iter().zip(round.found) {
+        let data = match found {
+            Err(refusal) => *refusal,
+            Ok((records, marks)) => PartitionData {
+                partition_index: one.partition,
+                high_watermark: marks.high_watermark.to_wire(),
+                // Without transactions everything below the high watermark is stable.
+                last_stable_offset: marks.high_watermark.to_wire(),
+                log_start_offset: marks.log_start.to_wire(),
+                aborted_transactions: read_committed.then(Vec::new),
+                records,
+                ..Default::default()
+            },
+        };
+        if let Some(topic) = responses.get_mut(one.topic) {
+            topic.partitions.push(data);
+        }
+    }
+    add(
+        &context.broker.counters.bytes_out,
+        u64::try_from(round.bytes).unwrap_or(0),
+    );
+    FetchResponse {
+        responses,
+        ..Default::default()
+    }
+}
+
+fn refused(partition: i32, code: ErrorCode) -> Refusal {
+    Box::new(PartitionData {
+        partition_index: partition,
+        error_code: code.code(),
+        high_watermark: -1,
+        ..Default::default()
+    })
+}

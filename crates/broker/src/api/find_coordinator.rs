@@ -1,0 +1,87 @@
+//! FindCoordinator: which node keeps a group. On one node it is this one; the first request
+//! creates the topic that the groups are kept in.
+
+use plimsoll_wire::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use plimsoll_wire::{ErrorCode, Str};
+
+use crate::context::Context;
+use crate::error_code::Coded;
+
+/// From this version on a request names several keys.
+const BATCH_FROM_VERSION: i16 = 4;
+const KEY_IS_GROUP: i8 = 0;
+const KEY_IS_TRANSACTIONAL_ID: i8 = 1;
+
+pub(crate) async fn handle(
+    context: &Context,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
+    let found = find(context, request.key_type).await;
+    if context.version >= BATCH_FROM_VERSION {
+        let keys = request.coordinator_keys.into_iter();
+        let coordinators = keys.map(|key| coordinator(context, key, &found)).collect();
+        return FindCoordinatorResponse {
+            coordinators,
+            ..Default::default()
+        };
+    }
+    let one = coordinator(context, request.key, &found);
+    FindCoordinatorResponse {
+        error_code: one.error_code,
+        error_message: one.error_message,
+        node_id: one.node_id,
+        host: one.host,
+        port: one.port,
+        ..Default::default()
+    }
+}
+
+type Refused = (ErrorCode, Str);
+
+async fn find(context: &Context, key_type: i8) -> Result<(), Refused> {
+    match key_type {
+        KEY_IS_GROUP => {
+            let ensured = context.broker.ensure_offsets_topic().await;
+            ensured.map_err(|error| {
+                tracing::warn!(event = "offsets_topic_not_created", %error);
+                // Whatever the reason, a client asks again.
+                (
+                    ErrorCode::CoordinatorNotAvailable,
+                    error.code().message().into(),
+                )
+            })
+        }
+        // A code that ends the producer with a word, where others would have it ask for ever.
+        KEY_IS_TRANSACTIONAL_ID => Err((
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            Str::from_static("transactions are not offered by this broker"),
+        )),
+        _ => Err((
+            ErrorCode::InvalidRequest,
+            Str::from_static("the key type is not one that this broker coordinates"),
+        )),
+    }
+}
+
+fn coordinator(context: &Context, key: Str, found: &Result<(), Refused>) -> Coordinator {
+    let config = &context.broker.config;
+    match found {
+        Ok(()) => Coordinator {
+            key,
+            node_id: config.node.to_wire(),
+            host: config.advertised.host.as_str().into(),
+            port: config.advertised.port.into(),
+            ..Default::default()
+        },
+        Err((code, message)) => Coordinator {
+            key,
+            node_id: -1,
+            port: -1,
+            error_code: code.code(),
+            error_message: Some(message.clone()),
+            ..Default::default()
+        },
+    }
+}

@@ -1,0 +1,204 @@
+//! The broker: what a node is once its threads and sockets are taken away.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use plimsoll_controller::{Image, Listener, Record, Refusal, rules};
+use plimsoll_record_batch::DecodeLimits;
+use plimsoll_segment_log::{DataDir, FlushPool, LogHost};
+
+use crate::api::init_producer_id::ProducerIds;
+use crate::catalog::Catalog;
+use crate::clock::{Clock, Workers};
+use crate::config::BrokerConfig;
+use crate::counters::Counters;
+use crate::groups::GroupService;
+use crate::hosting::{Host, RecoveryProgress};
+use crate::metadata::{ChangeError, Metadata, MetadataError};
+
+/// One node's broker. Shared by all connections.
+pub struct Broker {
+    pub(crate) config: BrokerConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) workers: Arc<dyn Workers>,
+    pub(crate) metadata: Metadata,
+    pub(crate) host: Host,
+    pub(crate) groups: GroupService,
+    pub(crate) counters: Counters,
+    pub(crate) producer_ids: ProducerIds,
+    data_dir: PathBuf,
+    recovery: RecoveryProgress,
+    recovered: AtomicBool,
+}
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The cluster metadata cannot be read.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The node cannot register.
+    #[error("the node cannot register: {0}")]
+    Register(#[from] ChangeError<Refusal>),
+    /// The machine gives no thread.
+    #[error("no thread for syncing logs")]
+    Threads(#[source] std::io::Error),
+}
+
+impl Broker {
+    /// Reads the metadata in `data` and registers the node under a new broker epoch. The caller
+    /// keeps `data`, and with it the lock, until after [`Broker::close`]. Blocks on the disk, shortly; the logs are opened by
+    /// [`Broker::recover`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn open(
+        config: BrokerConfig,
+        data: &Arc<DataDir>,
+        clock: Arc<dyn Clock>,
+        workers: Arc<dyn Workers>,
+    ) -> Result<Arc<Self>, StartError> {
+        let metadata = Metadata::open(data.path())?;
+        let register = rules::RegisterNode {
+            node: config.node,
+            incarnation: *uuid::Uuid::new_v4().as_bytes(),
+            rack: config.rack.clone(),
+            listeners: vec![Listener {
+                name: "PLAINTEXT".to_owned(),
+                host: config.advertised.host.clone(),
+                port: config.advertised.port,
+            }],
+        };
+        metadata.change(
+            |image| Ok((rules::register_node(image, &register)?, ())),
+            |_, _| (),
+        )?;
+        let host = Host {
+            node: config.node,
+            logs: LogHost::new(config.max_open_segments),
+            data: Arc::downgrade(data),
+            defaults: config.topic_defaults.clone(),
+            flushers: Arc::new(FlushPool::new(config.flush_threads).map_err(StartError::Threads)?),
+            decode: DecodeLimits {
+                max_decompressed_bytes: config.max_decompressed_bytes,
+                max_records: u32::MAX,
+            },
+            producer_id_expiration: config.producer_id_expiration,
+            catalog: Catalog::default(),
+        };
+        let groups = GroupService::new(&config.groups);
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            workers,
+            metadata,
+            host,
+            groups,
+            counters: Counters::default(),
+            producer_ids: ProducerIds::default(),
+            data_dir: data.path().to_owned(),
+            recovery: RecoveryProgress::default(),
+            recovered: AtomicBool::new(false),
+        }))
+    }
+
+    /// Opens every log. Blocks on the disk; a partition that does not open is offline and does
+    /// not stop the others.
+    pub fn recover(&self) {
+        let image = self.metadata.image();
+        self.host
+            .recover(&image, self.config.recovery_threads, &self.recovery);
+        self.recovered.store(true, Ordering::Release);
+    }
+
+    /// Whether every log was opened or found offline.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.recovered.load(Ordering::Acquire)
+    }
+
+    /// How far [`Broker::recover`] is.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryProgress {
+        &self.recovery
+    }
+
+    /// What it was told at its start.
+    #[must_use]
+    pub fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    /// Where everything durable lives.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The newest metadata.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        self.metadata.image()
+    }
+
+    /// The partitions hosted here.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.host.catalog
+    }
+
+    /// What it counted.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The consumer groups.
+    #[must_use]
+    pub fn groups(&self) -> &GroupService {
+        &self.groups
+    }
+
+    /// Changes the metadata by a rule, off the runtime's threads; see [`Metadata::change`]. When
+    /// it returns, this node's partitions are as the new image says.
+    ///
+    /// # Errors
+    /// The rule's own refusal, or a failed metadata log.
+    pub(crate) async fn change<T, R>(
+        self: &Arc<Self>,
+        rule: impl FnOnce(&Image) -> Result<(Vec<Record>, T), R> + Send + 'static,
+    ) -> Result<T, ChangeError<R>>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let broker = Arc::clone(self);
+        self.blocking(move || {
+            broker.metadata.change(rule, |image, changes| {
+                broker.host.follow(image, changes);
+                broker.groups.follow(changes, broker.group_time());
+            })
+        })
+        .await
+        .unwrap_or_else(|| {
+            Err(ChangeError::Storage {
+                why: "the node is stopping".into(),
+            })
+        })
+    }
+
+    /// Runs `work` where it may block. `None`: the node is stopping and it may not have run.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let outcome = Arc::new(parking_lot::Mutex::new(None));
+        let place = Arc::clone(&outcome);
+        self.workers
+            .run(Box::new(move || *place.lock() = Some(work())))
+            .await;
+        outcome.lock().take()
+    }
+}

@@ -1,0 +1,29 @@
+//! What the broker asks of the machine around it: the time, and somewhere to do blocking work.
+//!
+//! The broker itself reads no clock and knows no runtime, so that the same code runs in a node and
+//! in a simulator.
+
+use async_trait::async_trait;
+use plimsoll_types::{Monotonic, Timestamp};
+
+/// The time, as the broker sees it.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Time that never goes back; for deadlines and durations.
+    fn now(&self) -> Monotonic;
+
+    /// The wall clock; for record timestamps and retention.
+    fn wall(&self) -> Timestamp;
+
+    /// Returns when [`Clock::now`] is at `at` or later.
+    async fn sleep_until(&self, at: Monotonic);
+}
+
+/// Threads that may block on a disk.
+#[async_trait]
+pub trait Workers: Send + Sync {
+    /// Runs `work` on a thread that may block, and returns when it is done. The number of such
+    /// threads is bounded; more work waits its turn. When the returned future is dropped, the work
+    /// is still done.
+    async fn run(&self, work: Box<dyn FnOnce() + Send>);
+}

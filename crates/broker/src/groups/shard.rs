@@ -1,0 +1,257 @@
+//! The groups of one partition of the offsets topic, behind a lock: a request's way into the
+//! coordinator and back.
+//!
+//! The lock is held for a transition and for nothing else: what a transition wants written waits
+//! in the outbox for the driver, and answers are given after the lock is let go.
+
+use parking_lot::Mutex;
+use plimsoll_group_coordinator::{
+    Action, Actions, Coordinator, Event, GroupConfig, GroupError, Input, LogRecord, Now, ReplyTo,
+    Response, WriteError, WriteId,
+};
+use plimsoll_types::Monotonic;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::slot::Slot;
+
+/// A write that the coordinator asked for.
+pub(super) type Write = (WriteId, Vec<LogRecord>);
+
+pub(super) struct Shard {
+    /// The partition of the offsets topic.
+    pub(super) index: usize,
+    config: GroupConfig,
+    core: Mutex<Core>,
+}
+
+struct Core {
+    coordinator: Coordinator,
+    /// Why nobody can be answered until the partition is loaded (again).
+    failed: bool,
+    waiting: HashMap<ReplyTo, Arc<Slot>>,
+    next_reply: u64,
+    outbox: VecDeque<Write>,
+    /// When the driver looks here again by itself.
+    planned: Option<Monotonic>,
+}
+
+/// An answer, or where it will be.
+pub(super) enum Asked {
+    Answered(Response),
+    Waits(Arc<Slot>),
+}
+
+impl Asked {
+    pub(super) async fn answer(self) -> Response {
+        match self {
+            Self::Answered(response) => response,
+            Self::Waits(slot) => slot.filled().await,
+        }
+    }
+}
+
+/// What time has brought.
+pub(super) struct Ticked {
+    /// When there will be more.
+    pub(super) next: Option<Monotonic>,
+    /// Something is to be written.
+    pub(super) wrote: bool,
+}
+
+/// What is to be done once the lock is free.
+#[derive(Default)]
+struct Aftermath {
+    answers: Vec<(Arc<Slot>, Response)>,
+    notes: Vec<Event>,
+    /// The answer to the one who asked.
+    own: Option<Response>,
+    ring: bool,
+}
+
+impl Shard {
+    pub(super) fn new(index: usize, config: GroupConfig) -> Self {
+        let core = Core {
+            coordinator: Coordinator::new(config.clone()),
+            failed: false,
+            waiting: HashMap::new(),
+            next_reply: 0,
+            outbox: VecDeque::new(),
+            planned: None,
+        };
+        Self {
+            index,
+            config,
+            core: Mutex::new(core),
+        }
+    }
+
+    pub(super) fn config(&self) -> &GroupConfig {
+        &self.config
+    }
+
+    /// Puts a request in. `ring` says that the driver has something to do.
+    pub(super) fn ask(
+        &self,
+        now: Now,
+        input: impl FnOnce(ReplyTo) -> Input,
+    ) -> Result<(Asked, bool), GroupError> {
+        let mut core = self.core.lock();
+        if core.failed {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        let reply = ReplyTo(core.next_reply);
+        core.next_reply += 1;
+        let actions = core.coordinator.handle(now, input(reply));
+        let mut after = core.perform(actions, Some(reply));
+        let asked = match after.own.take() {
+            Some(response) => Asked::Answered(response),
+            None => {
+                let slot = Arc::new(Slot::new());
+                core.waiting.insert(reply, Arc::clone(&slot));
+                Asked::Waits(slot)
+            }
+        };
+        drop(core);
+        Ok((asked, after.finish()))
+    }
+
+    /// Puts in what is not a request. Returns whether the driver has something to do.
+    pub(super) fn tell(&self, now: Now, input: Input) -> bool {
+        let mut core = self.core.lock();
+        let actions = core.coordinator.handle(now, input);
+        let after = core.perform(actions, None);
+        drop(core);
+        after.finish()
+    }
+
+    /// The outcome of writes, in their order.
+    pub(super) fn written(&self, now: Now, writes: &[WriteId], result: Result<(), WriteError>) {
+        for write in writes {
+            self.tell(
+                now,
+                Input::Written {
+                    write: *write,
+                    result,
+                },
+            );
+        }
+    }
+
+    /// Does what time has brought, and says when it will have brought more. The driver calls this,
+    /// and promises to come again then.
+    pub(super) fn tick(&self, now: Now) -> Ticked {
+        let due = |core: &Core| {
+            core.coordinator
+                .next_deadline()
+                .is_some_and(|at| at <= now.monotonic)
+        };
+        let mut core = self.core.lock();
+        let mut after = Aftermath::default();
+        if due(&core) {
+            let actions = core.coordinator.handle(now, Input::Tick);
+            after = core.perform(actions, None);
+        }
+        core.planned = core.coordinator.next_deadline();
+        let ticked = Ticked {
+            next: core.planned,
+            wrote: !core.outbox.is_empty(),
+        };
+        drop(core);
+        after.finish();
+        ticked
+    }
+
+    pub(super) fn take_outbox(&self) -> VecDeque<Write> {
+        std::mem::take(&mut self.core.lock().outbox)
+    }
+
+    /// The partition was read: answer from now on.
+    pub(super) fn loaded(&self, now: Now, coordinator: Coordinator) {
+        let mut core = self.core.lock();
+        core.coordinator = coordinator;
+        core.failed = false;
+        let actions = core.coordinator.finish_loading(now);
+        let after = core.perform(actions, None);
+        drop(core);
+        after.finish();
+    }
+
+    /// The partition cannot be read or written: whoever waits is told, and whoever comes, until
+    /// it is loaded again.
+    pub(super) fn failed(&self, now: Now) {
+        let mut core = self.core.lock();
+        let actions = core.coordinator.handle(now, Input::Unloaded);
+        core.outbox.clear();
+        core.failed = true;
+        let after = core.perform(actions, None);
+        drop(core);
+        after.finish();
+    }
+
+    /// Asks the coordinator what changes nothing.
+    pub(super) fn query<R>(
+        &self,
+        question: impl FnOnce(&Coordinator) -> Result<R, GroupError>,
+    ) -> Result<R, GroupError> {
+        let core = self.core.lock();
+        if core.failed {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        question(&core.coordinator)
+    }
+}
+
+impl Core {
+    fn perform(&mut self, actions: Actions, asking: Option<ReplyTo>) -> Aftermath {
+        let mut after = Aftermath::default();
+        for action in actions {
+            match action {
+                Action::Reply { to, response } if asking == Some(to) => after.own = Some(response),
+                Action::Reply { to, response } => {
+                    let slot = self.waiting.remove(&to);
+                    debug_assert!(slot.is_some(), "G5: {to:?} waits");
+                    after.answers.extend(slot.map(|slot| (slot, response)));
+                }
+                Action::Write { write, records } => {
+                    self.outbox.push_back((write, records));
+                    after.ring = true;
+                }
+                Action::Note(event) => after.notes.push(event),
+                other => debug_assert!(false, "{other} is not known"),
+            }
+        }
+        let sooner = match (self.coordinator.next_deadline(), self.planned) {
+            (Some(next), Some(planned)) => next < planned,
+            (next, None) => next.is_some(),
+            (None, Some(_)) => false,
+        };
+        after.ring |= sooner;
+        after
+    }
+}
+
+impl Aftermath {
+    fn finish(self) -> bool {
+        for (slot, response) in self.answers {
+            slot.fill(response);
+        }
+        for event in self.notes {
+            let Event {
+                group,
+                from,
+                to,
+                generation,
+                members,
+                cause,
+            } = event;
+            tracing::info!(
+                event = "group_changed", %group, %from, %to, generation, members, %cause
+            );
+        }
+        self.ring
+    }
+}
+
+#[cfg(test)]
+mod tests;

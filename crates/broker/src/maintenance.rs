@@ -1,0 +1,99 @@
+//! What keeps a node healthy over time: retention, checkpoints, compaction, and the tick that makes
+//! up for a wake-up that was missed.
+//!
+//! A node's maintenance thread calls these; each may block on the disk.
+
+use std::sync::Arc;
+
+use plimsoll_partition::{Partition, describe};
+
+use crate::Broker;
+use crate::counters::add;
+
+/// What one round of [`Broker::maintain`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Partitions whose log start moved up by retention.
+    pub retained: u64,
+    /// Partitions with a new checkpoint.
+    pub checkpointed: u64,
+    /// Partitions for which it failed; each was reported.
+    pub failed: u64,
+}
+
+impl Broker {
+    /// One round over all partitions: retention and checkpoints.
+    pub fn maintain(&self) -> Maintained {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let mut round = Maintained::default();
+        for partition in self.partitions() {
+            match partition.maintain(now, wall) {
+                Ok(done) => {
+                    round.retained += u64::from(done.log_start_moved);
+                    round.checkpointed += u64::from(done.checkpointed);
+                }
+                Err(error) => {
+                    round.failed += 1;
+                    let (partition, error) = (partition.id(), describe(&error));
+                    tracing::warn!(event = "maintenance_failed", %partition, %error);
+                }
+            }
+        }
+        round
+    }
+
+    /// One round of compaction: each compacted topic's partitions whose share of not yet compacted
+    /// bytes is worth it. Returns how many were compacted. `stop` is asked between partitions.
+    pub fn compact(&self, stop: &dyn Fn() -> bool) -> u64 {
+        let mut compacted = 0;
+        for partition in self.partitions() {
+            if stop() {
+                break;
+            }
+            match partition.compact(self.clock.wall()) {
+                Ok(None) => {}
+                Ok(Some(outcome)) => {
+                    compacted += 1;
+                    tracing::info!(event = "log_compacted", partition = %partition.id(), ?outcome);
+                }
+                Err(error) => {
+                    let (partition, error) = (partition.id(), describe(&error));
+                    tracing::warn!(event = "compaction_failed", %partition, %error);
+                }
+            }
+        }
+        compacted
+    }
+
+    /// Recomputes every high watermark from state. Each position's publisher does so itself; what
+    /// is found here was missed, and is counted.
+    pub fn tick(&self) {
+        for partition in self.partitions() {
+            if partition.watermarks().recompute() {
+                add(&self.counters.missed_wakeups, 1);
+                tracing::warn!(event = "missed_wakeup", partition = %partition.id());
+            }
+        }
+    }
+
+    /// Ends every partition cleanly: synced, checkpointed, trimmed. No requests may run any more.
+    /// Returns how many could not be; those recover at the next start.
+    pub fn close(&self) -> usize {
+        let mut failed = 0;
+        for partition in self.partitions() {
+            if let Err(error) = partition.close() {
+                failed += 1;
+                let (partition, error) = (partition.id(), describe(&error));
+                tracing::warn!(event = "close_failed", %partition, %error);
+            }
+        }
+        failed
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = Arc<Partition>> {
+        let topics = self.host.catalog.topics();
+        topics
+            .into_iter()
+            .flat_map(|topic| topic.online().cloned().collect::<Vec<_>>())
+    }
+}

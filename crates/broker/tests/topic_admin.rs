@@ -1,0 +1,541 @@
+//! Creating, growing, describing and deleting topics as an admin client does.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use plimsoll_types::TopicId;
+use plimsoll_wire::create_partitions::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use plimsoll_wire::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicResult,
+    CreateTopicsRequest,
+};
+use plimsoll_wire::delete_topics::{DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest};
+use plimsoll_wire::describe_cluster::DescribeClusterRequest;
+use plimsoll_wire::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
+use plimsoll_wire::describe_topic_partitions::{
+    Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicRequest,
+};
+use plimsoll_wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use plimsoll_wire::{ErrorCode, Request, Response};
+use support::Harness;
+
+fn topic(name: &str) -> CreatableTopic {
+    CreatableTopic {
+        name: name.into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    }
+}
+
+fn create(
+    harness: &Harness,
+    version: i16,
+    topics: Vec<CreatableTopic>,
+    validate_only: bool,
+) -> BTreeMap<String, CreatableTopicResult> {
+    let request = CreateTopicsRequest {
+        topics,
+        validate_only,
+        ..Default::default()
+    };
+    let response = harness.call(version, &Request::CreateTopics(request));
+    let Response::CreateTopics(response) = response else {
+        unreachable!()
+    };
+    response
+        .topics
+        .into_iter()
+        .map(|result| (result.name.to_string(), result))
+        .collect()
+}
+
+fn code(result: &CreatableTopicResult) -> ErrorCode {
+    ErrorCode::from_code(result.error_code).expect("one of Kafka's")
+}
+
+#[test]
+fn valid_topics_are_made_beside_invalid_ones_and_each_gets_a_row() {
+    let harness = Harness::new();
+    harness.create_topic("there", &[]);
+    let wide = CreatableTopic {
+        replication_factor: 3,
+        ..topic("wide")
+    };
+    let none = CreatableTopic {
+        num_partitions: 0,
+        ..topic("none")
+    };
+    let strange = CreatableTopic {
+        configs: vec![CreatableTopicConfig {
+            name: "flush.ms".into(),
+            value: Some("1".into()),
+        }],
+        ..topic("strange")
+    };
+    let topics = vec![
+        topic("new"),
+        topic("there"),
+        wide,
+        none,
+        strange,
+        topic("a/b"),
+        topic("twice"),
+        topic("twice"),
+        topic("also.new"),
+        topic("also_new"),
+    ];
+    let rows = create(&harness, 7, topics, false);
+    let expected = [
+        ("a/b", ErrorCode::InvalidTopicException),
+        ("also.new", ErrorCode::None),
+        ("also_new", ErrorCode::InvalidTopicException),
+        ("new", ErrorCode::None),
+        ("none", ErrorCode::InvalidPartitions),
+        ("strange", ErrorCode::InvalidConfig),
+        ("there", ErrorCode::TopicAlreadyExists),
+        ("twice", ErrorCode::InvalidRequest),
+        ("wide", ErrorCode::InvalidReplicationFactor),
+    ];
+    let told: Vec<_> = rows
+        .iter()
+        .map(|(name, row)| (name.as_str(), code(row)))
+        .collect();
+    assert_eq!(told, expected);
+    assert!(
+        rows.values()
+            .all(|row| row.error_message.is_some() == (row.error_code != 0))
+    );
+    let image = harness.broker.image();
+    assert!(image.topic("new").is_some() && image.topic("twice").is_none());
+}
+
+#[test]
+fn a_new_topic_is_told_with_its_id_shape_and_configs() {
+    let harness = Harness::new();
+    let wish = CreatableTopic {
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: vec![CreatableTopicConfig {
+            name: "retention.ms".into(),
+            value: Some("5".into()),
+        }],
+        ..topic("t")
+    };
+    let row = create(&harness, 7, vec![wish], false)
+        .remove("t")
+        .expect("a row");
+    assert_eq!(
+        Some(row.topic_id),
+        harness.broker.image().topic("t").map(|topic| topic.id)
+    );
+    assert_eq!((row.num_partitions, row.replication_factor), (1, 1));
+    let configs = row.configs.expect("told");
+    let of = |name: &str| {
+        configs
+            .iter()
+            .find(|config| &*config.name == name)
+            .expect("told")
+    };
+    assert_eq!(
+        (
+            of("retention.ms").value.as_deref(),
+            of("retention.ms").config_source
+        ),
+        (Some("5"), 1)
+    );
+    assert_eq!(of("segment.bytes").config_source, 5);
+}
+
+#[test]
+fn every_version_of_create_topics_is_answered() {
+    let harness = Harness::new();
+    for version in 2..=7 {
+        let name = format!("v{version}");
+        let rows = create(&harness, version, vec![topic(&name)], false);
+        assert_eq!(rows[&name].error_code, 0);
+    }
+}
+
+#[test]
+fn validation_makes_nothing() {
+    let harness = Harness::new();
+    let rows = create(&harness, 7, vec![topic("t")], true);
+    assert_eq!(code(&rows["t"]), ErrorCode::None);
+    assert!(harness.broker.image().topic("t").is_none());
+    let version = harness.broker.image().version();
+    let assigned = CreatableTopic {
+        num_partitions: -1,
+        replication_factor: -1,
+        assignments: vec![CreatableReplicaAssignment {
+            partition_index: 0,
+            broker_ids: vec![9],
+        }],
+        ..topic("t")
+    };
+    let rows = create(&harness, 7, vec![assigned], true);
+    assert_eq!(code(&rows["t"]), ErrorCode::InvalidReplicaAssignment);
+    assert_eq!(harness.broker.image().version(), version);
+}
+
+fn delete(harness: &Harness, topics: Vec<DeleteTopicState>) -> Vec<DeletableTopicResult> {
+    let request = DeleteTopicsRequest {
+        topics,
+        timeout_ms: 1000,
+        ..Default::default()
+    };
+    let Response::DeleteTopics(response) = harness.call(6, &Request::DeleteTopics(request)) else {
+        unreachable!()
+    };
+    response.responses
+}
+
+#[test]
+fn topics_are_deleted_by_name_or_id_and_may_be_made_again() {
+    let harness = Harness::new();
+    for name in ["a", "b"] {
+        harness.create_topic(name, &[]);
+    }
+    let id = |name: &str| harness.broker.image().topic(name).map(|topic| topic.id);
+    let (a, b) = (id("a").expect("there"), id("b").expect("there"));
+    let by_name = DeleteTopicState {
+        name: Some("a".into()),
+        ..Default::default()
+    };
+    let by_id = DeleteTopicState {
+        topic_id: b,
+        ..Default::default()
+    };
+    let rows = delete(&harness, vec![by_name, by_id]);
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| (row.name.as_deref(), row.topic_id, row.error_code))
+        .collect();
+    assert_eq!(told, [(Some("a"), a, 0), (Some("b"), b, 0)]);
+    harness.create_topic("a", &[]);
+    assert_ne!(id("a"), Some(a));
+}
+
+#[test]
+fn what_cannot_be_deleted_is_told_a_row_each() {
+    let harness = Harness::new();
+    harness.create_topic("t", &[]);
+    let id = harness.broker.image().topic("t").expect("there").id;
+    let named = |name: &str| DeleteTopicState {
+        name: Some(name.into()),
+        ..Default::default()
+    };
+    let rows = delete(
+        &harness,
+        vec![
+            named("none"),
+            DeleteTopicState {
+                topic_id: TopicId::from_bytes([9; 16]),
+                ..Default::default()
+            },
+            DeleteTopicState::default(),
+            DeleteTopicState {
+                name: Some("t".into()),
+                topic_id: id,
+            },
+            named("twice"),
+            named("twice"),
+        ],
+    );
+    let codes: Vec<_> = rows.iter().map(|row| row.error_code).collect();
+    let expected = [
+        ErrorCode::UnknownTopicOrPartition,
+        ErrorCode::UnknownTopicId,
+        ErrorCode::InvalidRequest,
+        ErrorCode::InvalidRequest,
+        ErrorCode::InvalidRequest,
+        ErrorCode::InvalidRequest,
+    ];
+    assert_eq!(codes, expected.map(ErrorCode::code));
+    assert!(harness.broker.image().topic("t").is_some());
+
+    let request = DeleteTopicsRequest {
+        topic_names: vec!["t".into(), "none".into()],
+        timeout_ms: 1000,
+        ..Default::default()
+    };
+    for version in 1..=5 {
+        let response = harness.call(version, &Request::DeleteTopics(request.clone()));
+        let Response::DeleteTopics(response) = response else {
+            unreachable!()
+        };
+        let names: Vec<_> = response
+            .responses
+            .iter()
+            .map(|row| row.name.as_deref())
+            .collect();
+        assert_eq!(names, [Some("t"), Some("none")]);
+        let first = if version == 1 {
+            0
+        } else {
+            ErrorCode::UnknownTopicOrPartition.code()
+        };
+        assert_eq!(response.responses[0].error_code, first);
+    }
+}
+
+fn grow(harness: &Harness, topics: Vec<CreatePartitionsTopic>, validate_only: bool) -> Vec<i16> {
+    let request = CreatePartitionsRequest {
+        topics,
+        timeout_ms: 1000,
+        validate_only,
+    };
+    let response = harness.call(3, &Request::CreatePartitions(request));
+    let Response::CreatePartitions(response) = response else {
+        unreachable!()
+    };
+    response.results.iter().map(|row| row.error_code).collect()
+}
+
+#[test]
+fn partitions_are_added_with_a_row_for_each_topic() {
+    let harness = Harness::new();
+    harness.create_topic("t", &[]);
+    let more = |name: &str, count| CreatePartitionsTopic {
+        name: name.into(),
+        count,
+        assignments: None,
+    };
+    let assigned = CreatePartitionsTopic {
+        assignments: Some(vec![CreatePartitionsAssignment {
+            broker_ids: vec![1, 2],
+        }]),
+        ..more("t", 2)
+    };
+    assert_eq!(grow(&harness, vec![more("t", 3)], true), [0]);
+    assert_eq!(
+        grow(&harness, vec![assigned], false),
+        [ErrorCode::InvalidReplicaAssignment.code()]
+    );
+    assert_eq!(harness.broker.image().partition_count(), 1);
+    let codes = grow(&harness, vec![more("t", 3), more("none", 3)], false);
+    assert_eq!(codes, [0, ErrorCode::UnknownTopicOrPartition.code()]);
+    assert_eq!(harness.broker.image().partition_count(), 3);
+    assert_eq!(
+        grow(&harness, vec![more("t", 3)], false),
+        [ErrorCode::InvalidPartitions.code()]
+    );
+    let twice = grow(&harness, vec![more("t", 4), more("t", 5)], false);
+    assert_eq!(twice, [ErrorCode::InvalidRequest.code()]);
+    assert!(harness.broker.catalog().partition("t", 2).is_ok());
+}
+
+fn page(
+    harness: &Harness,
+    names: &[&str],
+    limit: i32,
+    cursor: Option<Cursor>,
+) -> DescribeTopicPartitionsResponse {
+    let topics = names
+        .iter()
+        .map(|name| TopicRequest {
+            name: (*name).into(),
+        })
+        .collect();
+    let request = DescribeTopicPartitionsRequest {
+        topics,
+        response_partition_limit: limit,
+        cursor,
+    };
+    let response = harness.call(0, &Request::DescribeTopicPartitions(request));
+    let Response::DescribeTopicPartitions(response) = response else {
+        unreachable!()
+    };
+    response
+}
+
+#[test]
+fn pages_of_partitions_cover_everything_once() {
+    let harness = Harness::new();
+    let topics = vec![
+        CreatableTopic {
+            num_partitions: 3,
+            ..topic("b")
+        },
+        CreatableTopic {
+            num_partitions: 5,
+            ..topic("a")
+        },
+        topic("c"),
+    ];
+    create(&harness, 7, topics, false);
+    for names in [&[][..], &["c", "b", "a"][..]] {
+        for limit in [1, 2, 3, 4, 9, 10_000] {
+            let mut seen = Vec::new();
+            let mut cursor = None;
+            loop {
+                let page = page(&harness, names, limit, cursor);
+                for topic in &page.topics {
+                    assert_eq!(topic.error_code, 0);
+                    let name = topic.name.as_deref().expect("named").to_owned();
+                    let partitions = topic.partitions.iter();
+                    seen.extend(partitions.map(|p| (name.clone(), p.partition_index, p.leader_id)));
+                }
+                cursor = page.next_cursor;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            let of = |name: &str, count| (0..count).map(|p| (name.to_owned(), p, 1)).collect();
+            let expected: Vec<Vec<_>> = vec![of("a", 5), of("b", 3), of("c", 1)];
+            assert_eq!(seen, expected.concat(), "limit {limit}");
+        }
+    }
+}
+
+#[test]
+fn unknown_topics_and_strange_cursors_have_rows() {
+    let harness = Harness::new();
+    let page_of = page(&harness, &["none", "a/b"], 10, None);
+    let codes: Vec<_> = page_of
+        .topics
+        .iter()
+        .map(|topic| topic.error_code)
+        .collect();
+    let expected = [
+        ErrorCode::InvalidTopicException,
+        ErrorCode::UnknownTopicOrPartition,
+    ];
+    assert_eq!(codes, expected.map(ErrorCode::code));
+    let strange = Cursor {
+        topic_name: "other".into(),
+        partition_index: 0,
+    };
+    let refused = page(&harness, &["none"], 10, Some(strange));
+    assert_eq!(
+        refused.topics[0].error_code,
+        ErrorCode::InvalidRequest.code()
+    );
+}
+
+#[test]
+fn the_cluster_is_described_in_every_version() {
+    let harness = Harness::new();
+    for version in 0..=2 {
+        let request = DescribeClusterRequest {
+            include_cluster_authorized_operations: version > 0,
+            endpoint_type: 1,
+            ..Default::default()
+        };
+        let response = harness.call(version, &Request::DescribeCluster(request));
+        let Response::DescribeCluster(response) = response else {
+            unreachable!()
+        };
+        assert_eq!(response.error_code, 0);
+        assert_eq!(&*response.cluster_id, "test-cluster");
+        assert_eq!((response.controller_id, response.brokers.len()), (1, 1));
+        let operations = if version > 0 { 8096 } else { i32::MIN };
+        assert_eq!(response.cluster_authorized_operations, operations);
+    }
+    let controllers = DescribeClusterRequest {
+        endpoint_type: 2,
+        ..Default::default()
+    };
+    let response = harness.call(2, &Request::DescribeCluster(controllers));
+    let Response::DescribeCluster(response) = response else {
+        unreachable!()
+    };
+    assert_eq!(
+        response.error_code,
+        ErrorCode::MismatchedEndpointType.code()
+    );
+}
+
+#[test]
+fn log_dirs_tell_what_is_asked_for() {
+    let harness = Harness::new();
+    for name in ["a", "b"] {
+        harness.create_topic(name, &[]);
+    }
+    let described = |version, topics| {
+        let request = Request::DescribeLogDirs(DescribeLogDirsRequest { topics });
+        let Response::DescribeLogDirs(mut response) = harness.call(version, &request) else {
+            unreachable!()
+        };
+        assert_eq!((response.error_code, response.results.len()), (0, 1));
+        response.results.remove(0)
+    };
+    for version in 1..=4 {
+        let all = described(version, None);
+        let names: Vec<_> = all.topics.iter().map(|topic| &*topic.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(all.usable_bytes > 0, version == 4);
+    }
+    let b = DescribableLogDirTopic {
+        topic: "b".into(),
+        partitions: vec![0, 7],
+    };
+    let some = described(4, Some(vec![b]));
+    assert_eq!((some.topics.len(), some.topics[0].partitions.len()), (1, 1));
+    assert!(described(4, Some(vec![])).topics.is_empty());
+}
+
+fn producer_id(
+    harness: &Harness,
+    transactional_id: Option<&str>,
+    timeout: i32,
+) -> InitProducerIdResponse {
+    let request = InitProducerIdRequest {
+        transactional_id: transactional_id.map(Into::into),
+        transaction_timeout_ms: timeout,
+        ..Default::default()
+    };
+    let response = harness.call(4, &Request::InitProducerId(request));
+    let Response::InitProducerId(response) = response else {
+        unreachable!()
+    };
+    response
+}
+
+#[test]
+fn producer_ids_are_never_given_twice_also_after_a_restart() {
+    let mut harness = Harness::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        for _ in 0..1_100 {
+            let given = producer_id(&harness, None, -1);
+            assert_eq!((given.error_code, given.producer_epoch), (0, 0));
+            assert!(seen.insert(given.producer_id));
+        }
+        harness = harness.restart();
+    }
+}
+
+#[test]
+fn transactions_are_refused_and_their_timeouts_checked_first() {
+    let harness = Harness::new();
+    let cases = [
+        (Some(""), 1000, ErrorCode::InvalidRequest),
+        (Some("tx"), 0, ErrorCode::InvalidTransactionTimeout),
+        (Some("tx"), i32::MAX, ErrorCode::InvalidTransactionTimeout),
+        (
+            Some("tx"),
+            60_000,
+            ErrorCode::TransactionalIdAuthorizationFailed,
+        ),
+    ];
+    for (id, timeout, expected) in cases {
+        let refused = producer_id(&harness, id, timeout);
+        assert_eq!(
+            (refused.error_code, refused.producer_id),
+            (expected.code(), -1)
+        );
+    }
+    let half = InitProducerIdRequest {
+        producer_id: 5,
+        ..Default::default()
+    };
+    let response = harness.call(4, &Request::InitProducerId(half));
+    let Response::InitProducerId(response) = response else {
+        unreachable!()
+    };
+    assert_eq!(response.error_code, ErrorCode::InvalidRequest.code());
+}
