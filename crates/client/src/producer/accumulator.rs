@@ -33,7 +33,9 @@ pub(super) struct Accumulator {
     next_id: u64,
     /// Batches that nothing is known of yet.
     outstanding: BTreeSet<u64>,
-    /// The oldest of them, or the next there will be.
+    /// Whether a batch began or was closed since the sending task was told to look.
+    closed: bool,
+    /// The oldest outstanding batch, or the next there will be.
     oldest: watch::Sender<u64>,
     /// How many wait for everything to be sent: batches do not linger.
     pub(super) flushing: usize,
@@ -59,17 +61,41 @@ impl Accumulator {
             identity: None,
             next_id: 0,
             outstanding: BTreeSet::new(),
+            closed: false,
             oldest: watch::Sender::new(0),
             flushing: 0,
         }
     }
 
-    /// The partition that records without a key go to for now.
-    pub(super) fn sticky(&mut self, topic: &TopicName, partitions: u32) -> u32 {
-        match self.sticky.get(topic) {
-            Some(partition) if *partition < partitions => *partition,
-            _ => self.move_on(topic, partitions),
+    /// The partition for a record without a key, of so many bytes: the last one's, until its
+    /// batch is full.
+    pub(super) fn sticky(&mut self, topic: &TopicName, partitions: u32, bytes: usize) -> u32 {
+        let current = self.sticky.get(topic).copied();
+        let Some(partition) = current.filter(|current| *current < partitions) else {
+            return self.move_on(topic, partitions);
+        };
+        let topic_partition = TopicPartition {
+            topic: topic.clone(),
+            partition,
+        };
+        if self.close_if_full(&topic_partition, bytes) {
+            return self.move_on(topic, partitions);
         }
+        partition
+    }
+
+    /// Closes a partition's growing batch if `bytes` more would make it too large.
+    fn close_if_full(&mut self, partition: &TopicPartition, bytes: usize) -> bool {
+        let Some(queue) = self.queues.get_mut(partition) else {
+            return false;
+        };
+        let full = |open: &Batch| open.bytes() + bytes > self.config.batch_bytes;
+        let full = queue.open.as_ref().is_some_and(full);
+        if full {
+            queue.close();
+            self.closed = true;
+        }
+        full
     }
 
     fn move_on(&mut self, topic: &TopicName, partitions: u32) -> u32 {
@@ -85,21 +111,16 @@ impl Accumulator {
         &mut self,
         now: Instant,
         partition: &TopicPartition,
-        partitions: u32,
         record: &RecordToWrite<'_>,
         room: OwnedSemaphorePermit,
     ) -> Result<Given, BuildError> {
+        self.close_if_full(partition, room.num_permits());
         let next_id = self.next_id;
         if !self.queues.contains_key(partition) {
             self.queues
                 .insert(partition.clone(), Queue::new(self.identity));
         }
         let queue = self.queues.get_mut(partition).expect("just put there");
-        let full = |open: &Batch| open.bytes() + room.num_permits() > self.config.batch_bytes;
-        let mut wake = queue.open.as_ref().is_some_and(full);
-        if wake {
-            queue.close();
-        }
         let batch = match &mut queue.open {
             Some(batch) => {
                 push(batch, record)?;
@@ -122,23 +143,15 @@ impl Accumulator {
                 push(&mut batch, record)?;
                 self.next_id += 1;
                 self.outstanding.insert(next_id);
-                wake = true; // it has to linger
+                self.closed = true; // one more to look after
                 open.insert(batch)
             }
         };
-        let full = batch.bytes() >= self.config.batch_bytes;
-        let given = Given {
+        Ok(Given {
             news: batch.news.subscribe(),
             index: batch.records - 1,
-            wake: wake || full,
-        };
-        if full {
-            queue.close();
-            if record.key.is_none() {
-                self.move_on(&partition.topic, partitions);
-            }
-        }
-        Ok(given)
+            wake: std::mem::take(&mut self.closed),
+        })
     }
 
     /// Closes batches that have lingered long enough, and takes out those whose time is up.

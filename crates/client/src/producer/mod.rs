@@ -29,7 +29,7 @@ use crate::partitioner::partition_of;
 use crate::{Client, ClientError, clock};
 
 /// What a record may add to its bytes: the numbers around them.
-const RECORD_OVERHEAD_BYTES: usize = 32;
+const RECORD_OVERHEAD_BYTES: usize = 36;
 /// The same for a header.
 const RECORD_HEADER_OVERHEAD_BYTES: usize = 10;
 
@@ -98,7 +98,7 @@ impl ProducerRecord {
         self
     }
 
-    /// No less than it takes in a batch of its own.
+    /// No less than it takes in a batch.
     fn bytes(&self) -> usize {
         let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
         let headers = self
@@ -106,7 +106,7 @@ impl ProducerRecord {
             .iter()
             .map(|(key, value)| key.len() + length(value) + RECORD_HEADER_OVERHEAD_BYTES);
         let own = length(&self.key) + length(&self.value) + RECORD_OVERHEAD_BYTES;
-        own + headers.sum::<usize>() + HEADER_BYTES
+        own + headers.sum::<usize>()
     }
 }
 
@@ -195,7 +195,9 @@ impl Producer {
         let config = &self.shared.config;
         let max = config.max_record_bytes.min(config.buffer_bytes);
         let too_large = ClientError::RecordTooLarge { bytes, max };
-        let permits = u32::try_from(bytes).ok().filter(|_| bytes <= max);
+        let permits = u32::try_from(bytes)
+            .ok()
+            .filter(|_| bytes + HEADER_BYTES <= max);
         let permits = permits.ok_or(too_large)?;
         let buffer = self.shared.buffer.clone();
         if let Ok(room) = buffer.clone().try_acquire_many_owned(permits) {
@@ -240,11 +242,11 @@ impl Producer {
             }
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_of(key, partitions),
-            (None, None) => accumulator.sticky(&record.topic, partitions),
+            (None, None) => accumulator.sticky(&record.topic, partitions, room.num_permits()),
         };
         let topic = record.topic.clone();
         let place = TopicPartition { topic, partition };
-        let given = accumulator.give(Instant::now(), &place, partitions, &to_write, room)?;
+        let given = accumulator.give(Instant::now(), &place, &to_write, room)?;
         drop(accumulator);
         if given.wake {
             self.shared.wake.notify_one();

@@ -1,0 +1,7 @@
+//! The client against a fake broker that can be told to misbehave.
+
+mod connection;
+mod consumer;
+mod fake;
+mod group;
+mod producer;
