@@ -27,7 +27,7 @@ pub(crate) async fn handle(context: &Context, request: JoinGroupRequest) -> Join
         .broker
         .ask_group(&group, |reply| Input::Join { reply, request });
     match asked.await {
-        Ok(Response::Join(Ok(joined))) => joined_response(joined),
+        Ok(Response::Join(Ok(joined))) => joined_response(&joined),
         Ok(Response::Join(Err(refused))) => refused_response(context, &refused),
         Ok(other) => unreachable!("a join is answered as one, not with {other:?}"),
         Err(error) => refused_response(context, &Refused { error, member }),
@@ -68,7 +68,7 @@ fn join_request(context: &Context, request: &JoinGroupRequest) -> JoinRequest {
     }
 }
 
-fn joined_response(joined: Joined) -> JoinGroupResponse {
+fn joined_response(joined: &Joined) -> JoinGroupResponse {
     let members = joined.members.iter().map(|member| JoinGroupResponseMember {
         member_id: str_of(&member.member),
         group_instance_id: member.instance.as_ref().map(str_of),
