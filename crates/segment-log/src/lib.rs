@@ -1,6 +1,7 @@
 //! A partition's log on disk.
 
 mod checkpoint;
+mod compact;
 mod config;
 mod cursor;
 mod damage;
@@ -32,6 +33,9 @@ mod upkeep;
 mod verify;
 mod writer;
 
+pub use compact::{
+    Compacted, Compaction, CompactionConfig, CompactionError, CompactionReport, InstallError,
+};
 pub use config::{Identity, LogConfig, Minimum, Retention};
 pub use damage::{Damage, DamageKind, FailedStep, Poisoned};
 pub use data_dir::{

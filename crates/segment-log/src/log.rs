@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) generation: AtomicU64,
     /// Whether the directory exists, with the identity durable in it.
     pub(crate) has_dir: AtomicBool,
+    /// Somebody holds the log's turn at compaction.
+    pub(crate) compacting: AtomicBool,
     damage: Mutex<Vec<Damage>>,
 }
 
@@ -126,6 +128,7 @@ impl Shared {
             upkeep: Mutex::default(),
             generation: AtomicU64::new(start.generation),
             has_dir: AtomicBool::new(start.has_dir),
+            compacting: AtomicBool::new(false),
             damage: Mutex::new(start.damage),
         }
     }

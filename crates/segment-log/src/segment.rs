@@ -33,7 +33,6 @@ pub(crate) type Handle = Box<dyn DiskFile>;
 pub(crate) enum Stage {
     Final = 0,
     Swap = 1,
-    #[expect(dead_code, reason = "compaction makes it")]
     Cleaned = 2,
 }
 

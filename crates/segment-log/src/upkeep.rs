@@ -68,7 +68,6 @@ pub(crate) enum FileChange {
     /// The segment left the log.
     Remove(Arc<Segment>),
     /// Compaction's output takes the place of what it was made from.
-    #[expect(dead_code, reason = "compaction makes it")]
     Install {
         output: Arc<Segment>,
         replaced: Vec<Arc<Segment>>,

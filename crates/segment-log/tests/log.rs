@@ -1,4 +1,5 @@
 //! Appending, reading, rolling, reopening.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod common;
 

@@ -255,7 +255,7 @@ impl LogWriter {
     }
 
     /// Stages a capture and `changes` that wait for it.
-    fn stage(&mut self, changes: Vec<crate::upkeep::FileChange>) -> Upkeep {
+    pub(crate) fn stage(&mut self, changes: Vec<crate::upkeep::FileChange>) -> Upkeep {
         let upkeep = Upkeep {
             log: Arc::clone(&self.log),
         };
@@ -336,7 +336,7 @@ impl LogWriter {
     }
 
     /// Swaps in another list of segments.
-    fn set_segments(&self, segments: Vec<Arc<Segment>>) {
+    pub(crate) fn set_segments(&self, segments: Vec<Arc<Segment>>) {
         self.log
             .segments
             .store(Arc::new(SegmentList::new(segments)));
