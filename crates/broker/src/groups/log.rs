@@ -168,22 +168,5 @@ fn load_batch(
     Ok(())
 }
 
-/// For tests and messages: the records of a batch.
 #[cfg(test)]
-pub(super) fn records_of(batch: &ToAppend) -> Vec<plimsoll_group_coordinator::LogRecord> {
-    let limits = DecodeLimits {
-        max_decompressed_bytes: 1 << 30,
-        max_records: u32::MAX,
-    };
-    let batch = Batch::parse(&batch.bytes).expect("built by us");
-    let records = batch.records(&limits).expect("built by us");
-    let decode = |record: plimsoll_record_batch::Record<'_>| {
-        log_format::decode(record.key, record.value)
-            .expect("ours")
-            .expect("ours")
-    };
-    records
-        .iter()
-        .map(|record| decode(record.expect("built by us")))
-        .collect()
-}
+mod tests;

@@ -272,3 +272,17 @@ fn coordinator_config(config: &GroupConfig) -> CoordinatorConfig {
         max_records_per_write: 1000,
     }
 }
+
+/// For the tests below: limits that do not get in their way.
+#[cfg(test)]
+fn tests_config() -> CoordinatorConfig {
+    coordinator_config(&GroupConfig {
+        offsets_partitions: 1,
+        initial_rebalance_delay: Duration::ZERO,
+        min_session_timeout: Duration::from_secs(6),
+        max_session_timeout: Duration::from_secs(60),
+        max_members: 10,
+        max_offset_metadata_bytes: 100,
+        offsets_retention: Duration::from_secs(60),
+    })
+}

@@ -14,15 +14,7 @@ fn now(seconds: u64) -> Now {
 }
 
 fn config() -> GroupConfig {
-    crate::groups::coordinator_config(&crate::config::GroupConfig {
-        offsets_partitions: 1,
-        initial_rebalance_delay: Duration::ZERO,
-        min_session_timeout: Duration::from_secs(6),
-        max_session_timeout: Duration::from_secs(60),
-        max_members: 10,
-        max_offset_metadata_bytes: 100,
-        offsets_retention: Duration::from_secs(60),
-    })
+    crate::groups::tests_config()
 }
 
 fn loaded() -> Shard {
