@@ -1,0 +1,54 @@
+//! `/livez` and `/readyz`. Kept apart: a node that recovers is alive and not ready, and whoever
+//! restarts it for not being ready makes it recover for ever.
+
+use crate::admin::{Admin, Gate};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Serialize)]
+pub(crate) struct Live {
+    schema: u32,
+    live: bool,
+    /// Loops that are silent for too long.
+    stalled: Vec<String>,
+}
+
+pub(crate) async fn livez(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Live>) {
+    let stalled = admin.stalled();
+    let live = stalled.is_empty();
+    let body = Live {
+        schema: 1,
+        live,
+        stalled,
+    };
+    (status(live), Json(body))
+}
+
+#[derive(Serialize)]
+pub(crate) struct Ready {
+    schema: u32,
+    ready: bool,
+    gates: Vec<Gate>,
+}
+
+pub(crate) async fn readyz(State(admin): State<Arc<Admin>>) -> (StatusCode, Json<Ready>) {
+    let gates = admin.gates();
+    let ready = gates.iter().all(|gate| gate.open);
+    let body = Ready {
+        schema: 1,
+        ready,
+        gates,
+    };
+    (status(ready), Json(body))
+}
+
+const fn status(good: bool) -> StatusCode {
+    if good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    }
+}

@@ -1,0 +1,61 @@
+//! Routes, and the loop that serves them.
+
+use crate::admin::Admin;
+use crate::listener::{BoundedListener, Bounds};
+use crate::problem::Problem;
+use crate::{health, metrics, v1};
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Answers HTTP on `listener` until `stop` is ready and the answers under way are sent.
+///
+/// # Errors
+/// The listener's.
+pub async fn serve(
+    admin: Arc<Admin>,
+    listener: TcpListener,
+    bounds: Bounds,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let listener = BoundedListener::new(listener, bounds);
+    axum::serve(listener, router(admin, bounds))
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+pub(crate) fn router(admin: Arc<Admin>, bounds: Bounds) -> Router {
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::handle))
+        .route("/v1/cluster", get(v1::cluster::show))
+        .route("/v1/topics", get(v1::topics::list))
+        .route("/v1/topics/{topic}", get(v1::topics::show))
+        .route("/v1/partitions", get(v1::partitions::list))
+        .route("/v1/groups", get(v1::groups::list))
+        .route("/v1/groups/{group}", get(v1::groups::show))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(|| async { Problem::MethodNotAllowed })
+        .layer(from_fn_with_state(bounds, in_time))
+        .with_state(admin)
+}
+
+async fn no_such_path(request: Request) -> Problem {
+    let what = format!("path {}", request.uri().path());
+    Problem::NotFound { what }
+}
+
+/// Gives up on an answer that takes too long.
+async fn in_time(State(bounds): State<Bounds>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(bounds.max_answer, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::TimedOut.into_response(),
+    }
+}
