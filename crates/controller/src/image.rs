@@ -20,8 +20,7 @@ pub struct Partition {
     pub isr: Arc<[NodeId]>,
     /// The leader; `None` while there is none.
     pub leader: Option<NodeId>,
-    /// The leader's term. Invariant C1: strictly grows with every change of the leader and with
-    /// every restart of it, so that no process leads twice in one term.
+    /// The leader's term. Invariant C1: grows with every change and every restart of the leader.
     pub leader_epoch: LeaderEpoch,
     /// The version of this partition's metadata.
     pub partition_epoch: PartitionEpoch,

@@ -9,7 +9,10 @@
 //! Not here: bytes, files, sockets, clocks, threads or randomness. Ids are drawn by the caller.
 //!
 //! Always: only records change an image; a record that a rule made for an image applies to it; a
-//! clone of an image costs a few reference counts and never changes.
+//! clone of an image costs a few reference counts and never changes. And:
+//!
+//! - C1: a partition's leader epoch strictly grows with every change of its leader and with every
+//!   restart of it, so that no process leads twice in one epoch.
 //!
 //! ```
 //! use plimsoll_controller::{Image, Limits, rules};

@@ -1,9 +1,10 @@
+//! What every test of the rules begins with.
+
 #![allow(
     dead_code,
     unreachable_pub,
     reason = "each test file uses a part of it"
 )]
-//! What every test of the rules begins with.
 
 use plimsoll_controller::{Image, Limits, Record, Refusal, rules};
 use plimsoll_types::{NodeId, TopicId};
