@@ -371,3 +371,28 @@ fn records_that_may_not_be_deleted_are_not() {
     }
     assert_eq!(delete("t", 0, 0), (0, 0));
 }
+
+#[test]
+fn a_resource_asked_for_again_and_again_is_told_once() {
+    let harness = Harness::new();
+    harness.create_topic("t", &[]);
+    let resource = DescribeConfigsResource {
+        resource_type: TOPIC,
+        resource_name: "t".into(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest {
+        resources: vec![resource; 3],
+        ..Default::default()
+    };
+    let response = harness.call(4, &Request::DescribeConfigs(request));
+    let Response::DescribeConfigs(response) = response else {
+        unreachable!()
+    };
+    let told = response
+        .results
+        .iter()
+        .map(|row| (row.error_code, row.configs.is_empty()));
+    let refused = (ErrorCode::InvalidRequest.code(), true);
+    assert!(told.eq([(0, false), refused, refused]));
+}

@@ -1,5 +1,7 @@
 //! DescribeConfigs: what holds for topics and this node, where it comes from and what it overrides.
 
+use std::collections::HashSet;
+
 use plimsoll_controller::config::{self, Entry, Source};
 use plimsoll_controller::{ConfigResource, Image};
 use plimsoll_wire::describe_configs::{
@@ -8,7 +10,7 @@ use plimsoll_wire::describe_configs::{
 };
 use plimsoll_wire::{ErrorCode, Str};
 
-use crate::api::config_resource;
+use crate::api::config_resource::{self, invalid};
 use crate::api::rows::{Refused, Row};
 use crate::config::{BrokerConfig, Setting};
 use crate::context::Context;
@@ -27,18 +29,28 @@ pub(crate) async fn handle(
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
-    let results = request
-        .resources
-        .into_iter()
-        .map(|resource| result(&teller, resource));
+    let mut seen = HashSet::new();
+    let results = request.resources.into_iter().map(|resource| {
+        // Told once: all that a topic has to tell is a thousand times what it takes to ask.
+        let again = !seen.insert((resource.resource_type, resource.resource_name.clone()));
+        result(&teller, resource, again)
+    });
     DescribeConfigsResponse {
         results: results.collect(),
         ..Default::default()
     }
 }
 
-fn result(teller: &Teller<'_>, asked: DescribeConfigsResource) -> DescribeConfigsResult {
-    let (code, message, mut configs) = match teller.describe(&asked) {
+fn result(
+    teller: &Teller<'_>,
+    asked: DescribeConfigsResource,
+    again: bool,
+) -> DescribeConfigsResult {
+    let described = match again {
+        false => teller.describe(&asked),
+        true => Err(invalid("Each resource must appear at most once.")),
+    };
+    let (code, message, mut configs) = match described {
         Ok(configs) => (ErrorCode::None, None, configs),
         Err(refused) => (refused.code, refused.message(), Vec::new()),
     };

@@ -1,5 +1,6 @@
 //! DescribeLogDirs: what this node's data directory holds and how much room is left.
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use plimsoll_partition::Partition;
@@ -54,9 +55,18 @@ fn topics(
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         return all.iter().map(|topic| described(topic, |_| true)).collect();
     };
-    let known = asked.iter().filter_map(|asked| {
-        let topic = context.catalog().topic(&asked.topic)?;
-        Some(described(&topic, |index| asked.partitions.contains(&index)))
+    // Merged first: a request may name a topic or a partition any number of times, and the work
+    // must not be their product.
+    let mut wanted: BTreeMap<&str, HashSet<i32>> = BTreeMap::new();
+    for topic in asked {
+        wanted
+            .entry(&topic.topic)
+            .or_default()
+            .extend(&topic.partitions);
+    }
+    let known = wanted.into_iter().filter_map(|(name, partitions)| {
+        let topic = context.catalog().topic(name)?;
+        Some(described(&topic, |index| partitions.contains(&index)))
     });
     known.collect()
 }
