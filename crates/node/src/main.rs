@@ -1,2 +1,52 @@
-//! The `plimsoll` binary.
-fn main() {}
+//! The `plimsoll` program: reads the command line and hands over.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use plimsoll::args::{Arguments, Command, ConfigCommand};
+use plimsoll_cli::{Exit, Failure};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return plimsoll::usage::report(&error),
+    };
+    match run(arguments.command) {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            failure.print();
+            failure.code.exit().into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(serve) => plimsoll::serve(&serve),
+        Command::Dev(dev) => plimsoll::dev(&dev),
+        Command::Verb(verb) => plimsoll_cli::run(verb),
+        Command::Config(ConfigCommand::Explain {
+            key,
+            sources,
+            output,
+        }) => {
+            let layers = sources.layers()?;
+            match key {
+                Some(key) => plimsoll::config::explain(&key, &layers, output),
+                None => plimsoll::config::explain_all(&layers, output),
+            }
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "plimsoll",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The command line: what there is to type, and what `--help` teaches.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use plimsoll_cli::{Failure, Output, Verb};
+
+use crate::config::{Layers, Origin};
+
+/// A durable log that speaks the Kafka protocol.
+#[derive(Debug, Parser)]
+#[command(
+    name = "plimsoll",
+    version,
+    max_term_width = 100,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "\
+Try it:
+  plimsoll dev                          a node to play with, gone when you stop it
+  plimsoll topic create hello -p 3      in another terminal
+  echo hello, log | plimsoll produce hello
+  plimsoll consume hello -o beginning -e
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable or timed out, 4 not found, 5 denied,
+6 conflict, 7 refused as unsafe."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node
+    #[command(after_help = "\
+Every setting is a key of the configuration; see plimsoll config explain. What wins: flags, then
+PLIMSOLL_… variables (PLIMSOLL_NODE__ID=2 is node.id), then the file, then the default.
+
+Examples:
+  plimsoll serve
+  plimsoll serve --data-dir /var/lib/plimsoll --kafka-listen 0.0.0.0:9092 --advertise log1:9092
+  plimsoll serve --config plimsoll.toml --set log.retention.ms=86400000
+
+TERM or INT stops it gracefully, a second one at once; HUP reads the log level again; USR1 logs
+the state of every partition.")]
+    Serve(Serve),
+    /// Run a node to play with, and say how to reach it
+    #[command(after_help = "\
+Data lives in a temporary directory that goes with the node, unless --data-dir names one.
+
+Examples:
+  plimsoll dev
+  plimsoll dev --kafka-port 19092 --data-dir ./playground")]
+    Dev(Dev),
+    /// A verb that talks to a running cluster
+    #[command(flatten)]
+    Verb(Verb),
+    /// What the configuration is, and where each value comes from
+    #[command(subcommand, disable_help_subcommand = true)]
+    Config(ConfigCommand),
+    /// Print completions for a shell
+    #[command(after_help = "\
+Example:
+  plimsoll completions bash > ~/.local/share/bash-completion/completions/plimsoll")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `plimsoll config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Tell a key's value, who set it, its default and its meaning
+    #[command(after_help = "\
+Examples:
+  plimsoll config explain
+  plimsoll config explain log.retention.ms
+  plimsoll config explain node.id --config plimsoll.toml --output json")]
+    Explain {
+        /// The key; all keys if left out
+        key: Option<String>,
+        /// Where the configuration comes from
+        #[command(flatten)]
+        sources: Sources,
+        /// The form of the answer
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Sources {
+    /// A configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set any key; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// `plimsoll serve`
+#[derive(Args, Clone, Debug, Default)]
+pub struct Serve {
+    #[command(flatten)]
+    sources: Sources,
+    /// This node's number in the cluster [default: 1]
+    #[arg(long, value_name = "N")]
+    node_id: Option<String>,
+    /// Where everything durable lives [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where Kafka clients connect; port 0 takes a free one [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka_listen: Option<String>,
+    /// Where other nodes connect; nothing listens there yet [default: 127.0.0.1:9093]
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_listen: Option<String>,
+    /// Where health, metrics and the admin API are served [default: 127.0.0.1:9644]
+    #[arg(long, value_name = "HOST:PORT")]
+    http_listen: Option<String>,
+    /// The address that clients are told to come back to [default: the one listened on]
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+}
+
+/// `plimsoll dev`
+#[derive(Args, Clone, Debug)]
+pub struct Dev {
+    /// How many nodes; only one for now
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub nodes: u32,
+    /// The Kafka port; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9092)]
+    pub kafka_port: u16,
+    /// The HTTP port; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 9644)]
+    pub http_port: u16,
+    /// Keep the data here instead of in a temporary directory
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    #[command(flatten)]
+    sources: Sources,
+}
+
+impl Serve {
+    /// Everything that flags, environment and file set.
+    ///
+    /// # Errors
+    /// The first thing that is wrong in one of them.
+    pub fn layers(&self) -> Result<Layers, Failure> {
+        let mut layers = self.sources.layers()?;
+        let flags = [
+            ("node.id", "--node-id", &self.node_id),
+            ("data.dir", "--data-dir", &self.data_dir),
+            ("kafka.listen", "--kafka-listen", &self.kafka_listen),
+            ("peer.listen", "--peer-listen", &self.peer_listen),
+            ("http.listen", "--http-listen", &self.http_listen),
+            ("kafka.advertise", "--advertise", &self.advertise),
+        ];
+        for (key, flag, value) in flags {
+            if let Some(value) = value {
+                layers.set(
+                    key,
+                    value,
+                    Origin::Flag {
+                        flag: flag.to_owned(),
+                    },
+                )?;
+            }
+        }
+        Ok(layers)
+    }
+}
+
+/// What `plimsoll dev` sets that a real node does not: things happen at once, nothing lasts.
+const DEV: &[(&str, &str)] = &[
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("logging.level", "warn"),
+];
+
+impl Dev {
+    /// Everything that flags, environment, file and the habits of `plimsoll dev` set. `temporary`
+    /// is where the data goes if nobody says otherwise.
+    ///
+    /// # Errors
+    /// The first thing that is wrong in one of them.
+    pub fn layers(&self, temporary: &str) -> Result<Layers, Failure> {
+        let mut layers = self.sources.layers()?;
+        for (key, value) in DEV.iter().copied().chain([("data.dir", temporary)]) {
+            layers.set(key, value, Origin::Preset("plimsoll dev"))?;
+        }
+        let ports = [
+            ("kafka.listen", "--kafka-port", self.kafka_port),
+            ("http.listen", "--http-port", self.http_port),
+        ];
+        for (key, flag, port) in ports {
+            let address = format!("127.0.0.1:{port}");
+            layers.set(
+                key,
+                &address,
+                Origin::Flag {
+                    flag: flag.to_owned(),
+                },
+            )?;
+        }
+        if let Some(dir) = &self.data_dir {
+            layers.set(
+                "data.dir",
+                dir,
+                Origin::Flag {
+                    flag: "--data-dir".to_owned(),
+                },
+            )?;
+        }
+        Ok(layers)
+    }
+}
+
+impl Sources {
+    /// What `--config`, the environment and `--set` set.
+    ///
+    /// # Errors
+    /// The first thing that is wrong in one of them.
+    pub fn layers(&self) -> Result<Layers, Failure> {
+        let mut layers = Layers::default();
+        if let Some(file) = &self.config {
+            layers.set_from_file(file)?;
+        }
+        layers.set_from_environment(variables())?;
+        for pair in &self.set {
+            let (key, value) = pair.split_once('=').ok_or_else(|| {
+                Failure::usage(format!("--set takes KEY=VALUE, and {pair:?} has no \"=\""))
+            })?;
+            layers.set(
+                key.trim(),
+                value.trim(),
+                Origin::Flag {
+                    flag: "--set".to_owned(),
+                },
+            )?;
+        }
+        Ok(layers)
+    }
+}
+
+/// The environment's variables that are text; none of ours is anything else.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,221 @@
+//! One node, from its configuration to a port that answers, and back.
+//!
+//! Composition only: what a start or a stop consists of, in which order. Each step is another
+//! crate's.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use plimsoll_broker::{Advertised, Broker};
+use plimsoll_cli::{Code, Failure};
+use plimsoll_server::{Limits, Listener, Server, TokioClock, TokioWorkers};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tracing::{info, warn};
+
+use crate::address;
+use crate::config::Config;
+use crate::descriptors;
+use crate::home::Home;
+use crate::http::{Http, cannot_listen};
+use crate::maintenance::Housekeeping;
+
+/// How often a long recovery says how far it is.
+const PROGRESS: Duration = Duration::from_secs(2);
+
+/// A node that runs on the current tokio runtime.
+pub(crate) struct Node {
+    broker: Arc<Broker>,
+    kafka: Server,
+    http: Http,
+    groups: JoinHandle<()>,
+    housekeeping: Housekeeping,
+    home: Home,
+    bootstrap: String,
+    grace: Duration,
+}
+
+impl Node {
+    /// Starts a node. When it returns, clients are served.
+    pub(crate) async fn start(config: &Config) -> Result<Self, Failure> {
+        let shares = descriptors::share_out(config.limits.max_connections)?;
+        let home = enter(config).await?;
+        let http = Http::open(config).await?;
+        // The port comes before the broker, which has to tell it to clients.
+        let listener = listen(config).await?;
+        let told = address::advertised(config, listener.address());
+        let bootstrap = address::join(&told.host, told.port);
+        let broker = open(config, &home, told, shares.segments).await?;
+        http.attach(&broker);
+        recover(&broker).await?;
+        let groups = tokio::spawn(broker.run_groups());
+        let housekeeping = Housekeeping::start(&broker, http.upkeep_pulse(), config.maintenance)
+            .map_err(|error| start_failure(&format!("a thread does not start: {error}")))?;
+        let limits = Limits {
+            max_connections: shares.connections,
+            ..config.limits
+        };
+        let kafka = Server::start(listener, Arc::clone(&broker), limits)
+            .map_err(|error| start_failure(&format!("the listener does not start: {error}")))?;
+        http.ready(&kafka);
+        let grace = config.shutdown_grace;
+        let node = Self {
+            broker,
+            kafka,
+            http,
+            groups,
+            housekeeping,
+            home,
+            bootstrap,
+            grace,
+        };
+        node.announce(config);
+        Ok(node)
+    }
+
+    fn announce(&self, config: &Config) {
+        info!(
+            event = "node_ready",
+            node = %config.node,
+            kafka = %self.kafka.address(),
+            advertised = self.bootstrap,
+            http = %self.http.address,
+            data_dir = %config.data_dir.display(),
+        );
+        if config.peer_listen_is_set {
+            warn!(
+                event = "peer_listen_unused",
+                "nothing listens there until clusters come"
+            );
+        }
+    }
+
+    /// The address that clients are told, as `HOST:PORT`.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Where HTTP is served.
+    pub(crate) fn http_address(&self) -> SocketAddr {
+        self.http.address
+    }
+
+    /// The broker, for whoever reports its state.
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Stops accepting, finishes what is under way, syncs and closes the logs, and leaves word of
+    /// it in the data directory.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        let Self {
+            broker,
+            kafka,
+            http,
+            groups,
+            housekeeping,
+            home,
+            grace,
+            ..
+        } = self;
+        info!(event = "node_stopping");
+        http.draining();
+        let drained = kafka.shutdown(grace).await;
+        groups.abort();
+        // Ended before the logs close; an aborted task is what is expected.
+        let _ = groups.await;
+        let closed = spawn_blocking(move || {
+            housekeeping.stop();
+            let failed = broker.close();
+            home.leave(failed)
+        });
+        closed
+            .await
+            .unwrap_or_else(|_| Err(start_failure("closing the logs failed")))?;
+        http.close().await;
+        info!(
+            event = "node_stopped",
+            finished = drained.finished,
+            cut = drained.cut
+        );
+        Ok(())
+    }
+}
+
+async fn enter(config: &Config) -> Result<Home, Failure> {
+    let (path, node) = (config.data_dir.clone(), config.node);
+    let entered = spawn_blocking(move || Home::enter(&path, node)).await;
+    entered.unwrap_or_else(|_| Err(start_failure("a bug: opening the data directory panicked")))
+}
+
+async fn listen(config: &Config) -> Result<Listener, Failure> {
+    let address = address::resolve("kafka.listen", &config.kafka_listen).await?;
+    Listener::bind(address, config.sockets).map_err(|error| {
+        cannot_listen(
+            "kafka.listen",
+            "--kafka-listen",
+            error.address,
+            &error.source,
+        )
+    })
+}
+
+async fn open(
+    config: &Config,
+    home: &Home,
+    told: Advertised,
+    max_open_segments: usize,
+) -> Result<Arc<Broker>, Failure> {
+    let config = config.broker(home.cluster_id(), told, max_open_segments);
+    let data = Arc::clone(home.data());
+    // Moves the data directory's handle in, so that it is given back here.
+    let open = move || Broker::open(config, &data, Arc::new(TokioClock), Arc::new(TokioWorkers));
+    match spawn_blocking(open).await {
+        Ok(Ok(broker)) => Ok(broker),
+        Ok(Err(error)) => Err(start_failure(&describe(&error))),
+        Err(_) => Err(start_failure("a bug: opening the metadata panicked")),
+    }
+}
+
+/// Opens the logs, and says how far that is where it takes long.
+async fn recover(broker: &Arc<Broker>) -> Result<(), Failure> {
+    let begun = TokioClock::monotonic();
+    let recovering = Arc::clone(broker);
+    let mut recovered = spawn_blocking(move || recovering.recover());
+    let count = |cell: &std::sync::atomic::AtomicUsize| cell.load(Ordering::Relaxed);
+    let progress = broker.recovery();
+    while tokio::time::timeout(PROGRESS, &mut recovered)
+        .await
+        .is_err()
+    {
+        let (done, total) = (count(&progress.done), count(&progress.total));
+        info!(event = "recovering", done, total);
+    }
+    if !broker.is_recovered() {
+        return Err(start_failure("a bug: opening the logs panicked"));
+    }
+    let (partitions, offline) = (count(&progress.done), count(&progress.failed));
+    let took_ms = TokioClock::monotonic().since(begun).as_millis();
+    info!(event = "recovered", partitions, offline, took_ms);
+    Ok(())
+}
+
+fn start_failure(why: &str) -> Failure {
+    Failure::new(Code::Start, why)
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}
