@@ -3,9 +3,6 @@
 mod support;
 
 use plimsoll_wire::alter_configs::{AlterConfigsRequest, AlterConfigsResource, AlterableConfig};
-use plimsoll_wire::delete_records::{
-    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
-};
 use plimsoll_wire::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
     DescribeConfigsResult,
@@ -329,47 +326,6 @@ fn configs_outlive_a_restart() {
         config(&told, "segment.bytes").value.as_deref(),
         Some("1048576")
     );
-}
-
-#[test]
-fn records_that_may_not_be_deleted_are_not() {
-    let harness = Harness::new();
-    harness.create_topic("t", &[]);
-    harness.create_topic("compacted", &[("cleanup.policy", "compact")]);
-    let delete = |topic: &str, partition_index, offset| {
-        let request = DeleteRecordsRequest {
-            topics: vec![DeleteRecordsTopic {
-                name: topic.into(),
-                partitions: vec![DeleteRecordsPartition {
-                    partition_index,
-                    offset,
-                }],
-            }],
-            timeout_ms: 1000,
-        };
-        let response = harness.call(2, &Request::DeleteRecords(request));
-        let Response::DeleteRecords(response) = response else {
-            unreachable!()
-        };
-        let row = &response.topics[0].partitions[0];
-        (row.error_code, row.low_watermark)
-    };
-    let cases = [
-        ("none", 0, 0, ErrorCode::UnknownTopicOrPartition),
-        ("t", 1, 0, ErrorCode::UnknownTopicOrPartition),
-        ("t", 0, 1_000_000, ErrorCode::OffsetOutOfRange),
-        ("t", 0, -2, ErrorCode::OffsetOutOfRange),
-        ("compacted", 0, 0, ErrorCode::PolicyViolation),
-        ("__consumer_offsets", 0, 0, ErrorCode::InvalidTopicException),
-    ];
-    for (topic, partition, offset, expected) in cases {
-        assert_eq!(
-            delete(topic, partition, offset),
-            (expected.code(), -1),
-            "{topic} {offset}"
-        );
-    }
-    assert_eq!(delete("t", 0, 0), (0, 0));
 }
 
 #[test]
