@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -28,25 +29,70 @@ pub struct Client {
     shared: Arc<Shared>,
 }
 
-/// What a connection is used for. Requests that the broker answers late do not hold up others.
+/// What a connection is used for. Brokers answer one after another on each, so requests that are
+/// answered late have connections of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// Requests that are answered at once.
     Requests,
     /// Produce requests.
     Produce,
-    /// Fetches, which may wait for records.
-    Fetch,
-    /// A group's requests but for the next.
-    Group,
-    /// Joining and syncing, which wait for other members.
-    Join,
+    /// The fetches of one consumer, which may wait for records.
+    Fetch(Owner),
+    /// A member's requests to its group but for the next.
+    Group(Owner),
+    /// Its joining and syncing, which wait for other members.
+    Join(Owner),
+}
+
+/// Whose a lane is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner(u64);
+
+impl Lane {
+    fn owner(self) -> Option<Owner> {
+        match self {
+            Self::Requests | Self::Produce => None,
+            Self::Fetch(owner) | Self::Group(owner) | Self::Join(owner) => Some(owner),
+        }
+    }
+}
+
+/// A client with lanes of its own, which close with this.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    client: Client,
+    owner: Owner,
+}
+
+impl Owned {
+    pub(crate) fn new(client: Client) -> Self {
+        // Relaxed: only uniqueness matters.
+        let owner = Owner(client.shared.next_owner.fetch_add(1, Ordering::Relaxed));
+        Self { client, owner }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        self.owner
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let mut connections = self.client.shared.connections.lock();
+        connections.retain(|(_, lane), _| lane.owner() != Some(self.owner));
+    }
 }
 
 struct Shared {
     config: ClientConfig,
     metadata: RwLock<Arc<Metadata>>,
     connections: Mutex<HashMap<(String, Lane), Arc<OnceCell<Connection>>>>,
+    next_owner: AtomicU64,
 }
 
 impl fmt::Debug for Client {
@@ -71,6 +117,7 @@ impl Client {
                 config,
                 metadata: RwLock::new(Arc::new(Metadata::empty())),
                 connections: Mutex::new(HashMap::new()),
+                next_owner: AtomicU64::new(0),
             }),
         };
         client.refresh(Some(&[])).await?;
@@ -116,6 +163,7 @@ impl Client {
     /// As [`Client::topic`].
     pub async fn topic_anew(&self, name: &TopicName) -> Result<Topic, ClientError> {
         let mut retry = Retry::new(self.config());
+        let begun = Instant::now();
         loop {
             let asked = self.refresh(Some(std::slice::from_ref(name))).await;
             let error = match asked {
@@ -128,9 +176,12 @@ impl Client {
                 },
                 Err(error) => error,
             };
-            // Unless asking makes topics, one that does not exist will not come to be.
             let unknown = error.code() == Some(ErrorCode::UnknownTopicOrPartition);
-            if !error.is_retriable() || unknown && !self.config().auto_create_topics {
+            // If asking makes topics, it may take as long as anything else.
+            let hopeless = unknown
+                && !self.config().auto_create_topics
+                && begun.elapsed() >= self.config().unknown_topic_grace;
+            if !error.is_retriable() || hopeless {
                 return Err(error);
             }
             retry.pause("the topic", error).await?;

@@ -19,6 +19,9 @@ pub struct ClientConfig {
     pub retry_backoff: Duration,
     /// How long what is known of topics is believed.
     pub metadata_max_age: Duration,
+    /// How long a topic that does not exist may still come to be: brokers learn of a new one a
+    /// moment after it was made.
+    pub unknown_topic_grace: Duration,
     /// Whether asking for a topic that does not exist may make it.
     pub auto_create_topics: bool,
     /// Requests on one connection that have no answer yet.
@@ -40,6 +43,7 @@ impl ClientConfig {
             retry_timeout: Duration::from_secs(30),
             retry_backoff: Duration::from_millis(50),
             metadata_max_age: Duration::from_secs(300),
+            unknown_topic_grace: Duration::from_secs(1),
             auto_create_topics: false,
             max_in_flight: 5,
             max_response_bytes: 100 << 20,

@@ -66,7 +66,7 @@ mod versions;
 
 pub use admin::Admin;
 pub use ask::Ask;
-pub use client::{Client, Lane};
+pub use client::{Client, Lane, Owner};
 pub use config::ClientConfig;
 pub use connection::{Connection, Pending};
 pub use consumer::{ConsumedRecord, Consumer, ConsumerConfig, OutOfRange, StartAt};

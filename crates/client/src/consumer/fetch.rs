@@ -10,7 +10,7 @@ use plimsoll_wire::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionDa
 use super::ConsumerConfig;
 use crate::error::check;
 use crate::offsets::{index, millis, topic_partition};
-use crate::{Client, ClientError, Lane};
+use crate::{Client, ClientError, Connection, Lane, Owner};
 
 /// A partition to fetch.
 #[derive(Clone, Debug)]
@@ -40,11 +40,16 @@ pub(super) struct Brought {
 /// Asks `node` for `wanted`.
 pub(super) async fn fetch(
     client: Client,
+    owner: Owner,
     config: ConsumerConfig,
     node: NodeId,
     wanted: Vec<Wanted>,
 ) -> Fetched {
-    let answer = fetch_now(&client, &config, node, &wanted).await;
+    let connection = client.node(node, Lane::Fetch(owner)).await;
+    let answer = match connection {
+        Ok(connection) => fetch_now(&client, &connection, &config, node, &wanted).await,
+        Err(error) => Err(error),
+    };
     Fetched {
         node,
         wanted,
@@ -54,11 +59,11 @@ pub(super) async fn fetch(
 
 async fn fetch_now(
     client: &Client,
+    connection: &Connection,
     config: &ConsumerConfig,
     node: NodeId,
     wanted: &[Wanted],
 ) -> Result<BTreeMap<TopicPartition, Result<Brought, ClientError>>, ClientError> {
-    let connection = client.node(node, Lane::Fetch).await?;
     let timeout = client.config().request_timeout + config.max_wait;
     let answer = connection
         .ask_within(request(config, wanted), timeout)

@@ -20,11 +20,12 @@ pub use record::ConsumedRecord;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::client::Owned;
 use crate::{At, Client, ClientError, OffsetsFound};
 
 /// A consumer of partitions that are assigned to it by hand.
 pub struct Consumer {
-    client: Client,
+    own: Owned,
     config: ConsumerConfig,
     partitions: BTreeMap<TopicPartition, Assigned>,
     /// The last partition that was handed out of; the next poll begins after it.
@@ -78,7 +79,7 @@ impl Consumer {
     #[must_use]
     pub fn new(client: Client, config: ConsumerConfig) -> Self {
         Self {
-            client,
+            own: Owned::new(client),
             config,
             partitions: BTreeMap::new(),
             turn: None,
@@ -94,7 +95,7 @@ impl Consumer {
     /// The client it asks through.
     #[must_use]
     pub fn client(&self) -> &Client {
-        &self.client
+        self.own.client()
     }
 
     /// Reads these partitions, and no others, each from where it is told.
@@ -261,7 +262,7 @@ impl Consumer {
             if assigned.fetching || assigned.chunk.is_some() {
                 continue;
             }
-            let Some((leader, leader_epoch)) = self.client.known_leader(partition) else {
+            let Some((leader, leader_epoch)) = self.client().known_leader(partition) else {
                 unknown.insert(partition.topic.clone());
                 continue;
             };
@@ -274,7 +275,7 @@ impl Consumer {
         }
         for topic in unknown {
             if self.asking.insert(topic.clone()) {
-                let client = self.client.clone();
+                let client = self.client().clone();
                 self.tasks.spawn(async move {
                     let asked = client.topic_anew(&topic).await;
                     Done::Asked(topic, asked.map(drop))
@@ -290,7 +291,8 @@ impl Consumer {
                     assigned.fetching = true;
                 }
             }
-            let fetched = fetch::fetch(self.client.clone(), self.config.clone(), node, wanted);
+            let (client, config) = (self.client().clone(), self.config.clone());
+            let fetched = fetch::fetch(client, self.own.owner(), config, node, wanted);
             self.tasks
                 .spawn(async move { Done::Fetched(fetched.await) });
         }
@@ -307,7 +309,7 @@ impl Consumer {
             }
         }
         if !wanted.is_empty() {
-            let client = self.client.clone();
+            let client = self.client().clone();
             self.tasks.spawn(async move {
                 let found = client.offsets(&wanted).await;
                 Done::Found(stretches, found)
@@ -334,10 +336,10 @@ impl Consumer {
     fn settle_leaderless(&mut self, topic: &TopicName) -> Result<(), ClientError> {
         let of_topic = self.partitions.keys().filter(|key| key.topic == *topic);
         for partition in of_topic.cloned().collect::<Vec<_>>() {
-            if self.client.known_leader(&partition).is_some() {
+            if self.client().known_leader(&partition).is_some() {
                 continue;
             }
-            let partitions = self.client.fresh_partitions(topic).unwrap_or(0);
+            let partitions = self.client().fresh_partitions(topic).unwrap_or(0);
             if partition.partition >= partitions {
                 return Err(ClientError::NoPartition {
                     topic: topic.clone(),
@@ -423,7 +425,7 @@ impl Consumer {
     /// What a failed fetch means for the partition.
     fn refetch(&mut self, wanted: &Wanted, error: ClientError) -> Result<(), ClientError> {
         if error.is_stale() {
-            self.client.forget(&wanted.partition.topic);
+            self.client().forget(&wanted.partition.topic);
         }
         if error.code() != Some(ErrorCode::OffsetOutOfRange) {
             return self.reconsider(error);
@@ -452,7 +454,7 @@ impl Consumer {
         if !error.is_retriable() {
             return Err(error);
         }
-        if waited > self.client.config().retry_timeout {
+        if waited > self.client().config().retry_timeout {
             self.failing_since = None;
             return Err(ClientError::GaveUp {
                 what: "a fetch",
@@ -461,7 +463,7 @@ impl Consumer {
             });
         }
         tracing::debug!(%error, "fetching again");
-        let backoff = self.client.config().retry_backoff;
+        let backoff = self.client().config().retry_backoff;
         // Longer the longer it fails, up to a second.
         let backoff = backoff.max(waited / 4).min(Duration::from_secs(1));
         self.not_before = Some(now + backoff);

@@ -4,6 +4,7 @@
 //! the assignment.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_types::{Offset, TopicName, TopicPartition};
@@ -21,6 +22,7 @@ use plimsoll_wire::{ApiKey, ErrorCode, Str};
 
 use super::assignor::{Assignment, Assignor, Subscriber};
 use super::config::GroupConfig;
+use crate::client::Owned;
 use crate::commit::{CommittedOffset, commit_outcome, commit_topics};
 use crate::error::check;
 use crate::offsets::{index, millis, topic_partition};
@@ -36,7 +38,8 @@ const JOIN_SLACK: Duration = Duration::from_secs(5);
 /// A member in one generation of its group.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    pub(super) client: Client,
+    /// Shared with its heartbeat.
+    pub(super) own: Arc<Owned>,
     pub(super) config: GroupConfig,
     /// The coordinator's address.
     coordinator: String,
@@ -48,14 +51,15 @@ pub(super) struct Member {
 
 /// Joins until there is a generation with an assignment. `member_id` is the one it had, if any.
 pub(super) async fn join(
-    client: Client,
+    own: Arc<Owned>,
     config: GroupConfig,
     mut member_id: Str,
 ) -> Result<Member, ClientError> {
-    let within = config.rebalance_timeout + client.config().retry_timeout;
-    let mut retry = Retry::within(within, client.config().retry_backoff);
+    let timing = own.client().config();
+    let within = config.rebalance_timeout + timing.retry_timeout;
+    let mut retry = Retry::within(within, timing.retry_backoff);
     loop {
-        match join_once(&client, &config, &mut member_id).await {
+        match join_once(&own, &config, &mut member_id).await {
             Ok(member) => return Ok(member),
             Err(error) if may_rejoin(&error) => retry.pause("a place in the group", error).await?,
             Err(error) => return Err(error),
@@ -77,15 +81,15 @@ fn may_rejoin(error: &ClientError) -> bool {
 }
 
 async fn join_once(
-    client: &Client,
+    own: &Arc<Owned>,
     config: &GroupConfig,
     member_id: &mut Str,
 ) -> Result<Member, ClientError> {
-    let coordinator = client.coordinator(&config.group).await?;
-    let joined = join_group(client, config, &coordinator, member_id).await;
+    let coordinator = own.client().coordinator(&config.group).await?;
+    let joined = join_group(own, config, &coordinator, member_id).await;
     let joined = forget_if_unknown(member_id, joined)?;
     let mut member = Member {
-        client: client.clone(),
+        own: own.clone(),
         config: config.clone(),
         coordinator,
         member_id: joined.member_id.detached(),
@@ -118,7 +122,7 @@ fn forget_if_unknown<T>(
 /// Joins the next generation. A coordinator that gives a new member its id first has it join
 /// again with it.
 async fn join_group(
-    client: &Client,
+    own: &Owned,
     config: &GroupConfig,
     coordinator: &str,
     member_id: &mut Str,
@@ -148,13 +152,14 @@ async fn join_group(
         protocols: protocols.collect(),
         ..Default::default()
     };
-    let timeout = client
-        .config()
-        .request_timeout
-        .max(config.rebalance_timeout + JOIN_SLACK);
+    let timeout = own.client().config().request_timeout;
+    let timeout = timeout.max(config.rebalance_timeout + JOIN_SLACK);
+    let lane = Lane::Join(own.owner());
     for _ in 0..2 {
         request.member_id = member_id.clone();
-        let asked = client.ask_at(coordinator, Lane::Join, request.clone(), timeout);
+        let asked = own
+            .client()
+            .ask_at(coordinator, lane, request.clone(), timeout);
         let answer = asked.await?;
         if answer.error_code != ErrorCode::MemberIdRequired.code() {
             let subject = || format!("group {}", config.group);
@@ -194,7 +199,7 @@ impl Member {
 
     /// How many partitions a topic has; none if it does not exist (yet).
     async fn partitions_of(&self, topic: &TopicName) -> Result<u32, ClientError> {
-        match self.client.topic_anew(topic).await {
+        match self.client().topic_anew(topic).await {
             Ok(topic) => Ok(u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX)),
             Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => Ok(0),
             Err(error) => Err(error),
@@ -216,11 +221,11 @@ impl Member {
             protocol_name,
             assignments,
         };
-        let timeout = self.client.config().request_timeout;
+        let timeout = self.client().config().request_timeout;
         let timeout = timeout.max(self.config.rebalance_timeout + JOIN_SLACK);
         let asked = self
-            .client
-            .ask_at(&self.coordinator, Lane::Join, request, timeout);
+            .client()
+            .ask_at(&self.coordinator, self.join_lane(), request, timeout);
         let answer = asked.await?;
         check(ApiKey::SyncGroup, answer.error_code, None, || {
             self.subject()
@@ -256,8 +261,8 @@ impl Member {
         };
         let timeout = self.config.session_timeout;
         let asked = self
-            .client
-            .ask_at(&self.coordinator, Lane::Group, request, timeout);
+            .client()
+            .ask_at(&self.coordinator, self.group_lane(), request, timeout);
         let answer = asked.await?;
         check(ApiKey::Heartbeat, answer.error_code, None, || {
             self.subject()
@@ -266,7 +271,7 @@ impl Member {
 
     /// Looks for the coordinator anew.
     pub(super) async fn find_coordinator(&mut self) -> Result<(), ClientError> {
-        self.coordinator = self.client.coordinator(&self.config.group).await?;
+        self.coordinator = self.client().coordinator(&self.config.group).await?;
         Ok(())
     }
 
@@ -283,13 +288,13 @@ impl Member {
             topics: commit_topics(offsets),
             ..Default::default()
         };
-        let timeout = self.client.config().request_timeout;
-        let mut retry = Retry::new(self.client.config());
+        let timeout = self.client().config().request_timeout;
+        let mut retry = Retry::new(self.client().config());
         loop {
-            let coordinator = self.client.coordinator(&self.config.group).await?;
-            let asked = self
-                .client
-                .ask_at(&coordinator, Lane::Group, request.clone(), timeout);
+            let coordinator = self.client().coordinator(&self.config.group).await?;
+            let asked =
+                self.client()
+                    .ask_at(&coordinator, self.group_lane(), request.clone(), timeout);
             let outcome = asked.await;
             match outcome.and_then(|answer| commit_outcome(&self.config.group, &answer)) {
                 Err(error) if error.is_retriable() => retry.pause("the commit", error).await?,
@@ -304,13 +309,13 @@ impl Member {
     ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, ClientError> {
         let group = &self.config.group;
         let request = commit::committed_request(group, Some(&self.assignment));
-        let timeout = self.client.config().request_timeout;
-        let mut retry = Retry::new(self.client.config());
+        let timeout = self.client().config().request_timeout;
+        let mut retry = Retry::new(self.client().config());
         let mut coordinator = self.coordinator.clone();
         loop {
-            let asked = self
-                .client
-                .ask_at(&coordinator, Lane::Group, request.clone(), timeout);
+            let asked =
+                self.client()
+                    .ask_at(&coordinator, self.group_lane(), request.clone(), timeout);
             match asked
                 .await
                 .and_then(|answer| commit::committed_response(group, answer))
@@ -320,7 +325,7 @@ impl Member {
                 }
                 outcome => return outcome,
             }
-            coordinator = self.client.coordinator(group).await?;
+            coordinator = self.client().coordinator(group).await?;
         }
     }
 
@@ -338,10 +343,10 @@ impl Member {
                 ..Default::default()
             }],
         };
-        let timeout = self.client.config().request_timeout;
+        let timeout = self.client().config().request_timeout;
         let asked = self
-            .client
-            .ask_at(&self.coordinator, Lane::Group, request, timeout);
+            .client()
+            .ask_at(&self.coordinator, self.group_lane(), request, timeout);
         let answer = asked.await?;
         check(ApiKey::LeaveGroup, answer.error_code, None, || {
             self.subject()
@@ -352,6 +357,18 @@ impl Member {
             })?;
         }
         Ok(())
+    }
+
+    fn client(&self) -> &Client {
+        self.own.client()
+    }
+
+    fn group_lane(&self) -> Lane {
+        Lane::Group(self.own.owner())
+    }
+
+    fn join_lane(&self) -> Lane {
+        Lane::Join(self.own.owner())
     }
 
     fn instance_id(&self) -> Option<Str> {

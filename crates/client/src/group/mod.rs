@@ -10,6 +10,7 @@ mod config;
 mod member;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use assignor::{Assignment, Assignor, Subscriber};
@@ -21,11 +22,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::client::Owned;
 use crate::{Client, ClientError, ConsumedRecord, Consumer, ConsumerConfig, StartAt};
 
 /// A consumer that shares topics with the other members of its group.
 pub struct GroupConsumer {
     consumer: Consumer,
+    /// The connections to the coordinator.
+    own: Arc<Owned>,
     config: GroupConfig,
     standing: Standing,
     /// The id that the group knows this member by, kept for joining again.
@@ -63,7 +67,8 @@ impl GroupConsumer {
     #[must_use]
     pub fn new(client: Client, consumer: ConsumerConfig, config: GroupConfig) -> Self {
         Self {
-            consumer: Consumer::new(client, consumer),
+            consumer: Consumer::new(client.clone(), consumer),
+            own: Arc::new(Owned::new(client)),
             config,
             standing: Standing::Outside,
             member_id: Str::default(),
@@ -164,9 +169,12 @@ impl GroupConsumer {
     /// Joins, or goes on joining, until `deadline`. Whether it is in.
     async fn step_in(&mut self, deadline: Instant) -> Result<bool, ClientError> {
         if matches!(self.standing, Standing::Outside) {
-            let client = self.consumer.client().clone();
             let mut task = JoinSet::new();
-            task.spawn(join(client, self.config.clone(), self.member_id.clone()));
+            task.spawn(join(
+                self.own.clone(),
+                self.config.clone(),
+                self.member_id.clone(),
+            ));
             self.standing = Standing::Joining(task);
         }
         let Standing::Joining(task) = &mut self.standing else {
@@ -285,11 +293,11 @@ fn is_rebalance(error: &ClientError) -> bool {
 
 /// Joins, and looks up where to begin.
 async fn join(
-    client: Client,
+    own: Arc<Owned>,
     config: GroupConfig,
     member_id: Str,
 ) -> Result<(Member, BTreeMap<TopicPartition, StartAt>), ClientError> {
-    let member = member::join(client, config, member_id).await?;
+    let member = member::join(own, config, member_id).await?;
     let committed = if member.assignment.is_empty() {
         BTreeMap::new()
     } else {

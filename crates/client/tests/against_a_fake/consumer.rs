@@ -26,6 +26,7 @@ pub(crate) fn partition(partition: u32) -> TopicPartition {
 pub(crate) async fn client(fake: &Fake) -> Client {
     let config = ClientConfig {
         retry_backoff: Duration::from_millis(1),
+        unknown_topic_grace: Duration::from_millis(5),
         ..ClientConfig::new([&fake.address])
     };
     Client::connect(config).await.expect("connects")

@@ -25,6 +25,7 @@ fn topic() -> TopicName {
 async fn client(fake: &Fake) -> Client {
     let config = ClientConfig {
         retry_backoff: Duration::from_millis(1),
+        unknown_topic_grace: Duration::from_millis(5),
         ..ClientConfig::new([&fake.address])
     };
     Client::connect(config).await.expect("connects")
