@@ -108,6 +108,15 @@ impl Cell {
         }
     }
 
+    /// Moves both ends; `false` when both are there already. For a cell with one writer for both.
+    pub(crate) fn raise(&self, log_end: Offset, durable_end: Offset) -> bool {
+        debug_assert!(durable_end <= log_end, "W3: what is synced was written");
+        // Log end first: a reader that sees the new durable end sees an end that covers it.
+        let written = self.raise_log_end(log_end);
+        let synced = self.raise_durable_end(durable_end);
+        written || synced
+    }
+
     pub(crate) fn raise_log_start(&self, to: Offset) -> bool {
         raise(&self.words.0.log_start, to)
     }

@@ -79,19 +79,24 @@ impl Watermarks {
         log_end: Offset,
         durable_end: Offset,
     ) -> Result<(), Untracked> {
-        let position = self.position(replica)?;
-        self.publish_follower_on(&position, log_end, durable_end);
+        let tenure = self.current.load();
+        let Some(cell) = tenure.cell(replica) else {
+            return Err(Untracked {
+                replica,
+                leader_epoch: tenure.leader_epoch,
+            });
+        };
+        if cell.raise(log_end, durable_end) {
+            self.fence_after_position();
+            self.advance_from(&tenure);
+        }
         Ok(())
     }
 
     /// Moves a follower's ends on the course that `position` was taken from, which is when its
     /// session began. If that course was cut since, the offsets count for nothing.
     pub fn publish_follower_on(&self, position: &Position, log_end: Offset, durable_end: Offset) {
-        debug_assert!(durable_end <= log_end, "W3: what is synced was written");
-        // Log end first: a reader that sees the new durable end sees an end that covers it.
-        let written = position.cell.raise_log_end(log_end);
-        let synced = position.cell.raise_durable_end(durable_end);
-        if written || synced {
+        if position.cell.raise(log_end, durable_end) {
             self.fence_after_position();
             self.advance();
         }
