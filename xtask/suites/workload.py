@@ -45,6 +45,7 @@ class Load:
         self.topic = topic
         self.producer = Producer(
             {
+                "log_level": 2,
                 "bootstrap.servers": bootstrap,
                 "acks": "all",
                 "enable.idempotence": once,
@@ -110,6 +111,7 @@ def read(bootstrap, topic, partition, until=None, patience=TIMEOUT):
     """A partition's records as pairs of offset and value, up to an offset or its end now."""
     consumer = Consumer(
         {
+            "log_level": 2,
             "bootstrap.servers": bootstrap,
             "group.id": f"verify-{topic}-{partition}",
             "enable.auto.commit": False,

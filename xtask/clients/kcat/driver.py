@@ -28,7 +28,8 @@ HEAD_PATTERN = re.compile(rb"@(\d+) (\d+) (-?\d+) (-?\d+) (-?\d+) ([^\n]*)\n")
 
 class Driver:
     def __init__(self, bootstrap):
-        self.kcat = ["kcat", "-b", bootstrap]
+        # -E: as every library does, outlive a lost connection.
+        self.kcat = ["kcat", "-E", "-b", bootstrap]
         self.member = None
 
     def hello(self):

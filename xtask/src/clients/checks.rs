@@ -184,6 +184,32 @@ fn idempotence(driver: &mut Driver, topic: &str) -> Outcome<()> {
     same(&driver.consume((topic, 0), 0, records.len())?, &records, 0)
 }
 
+/// The same through a proxy that loses replies: what was written twice is there once.
+pub(super) fn idempotent_retries(
+    driver: &mut Driver,
+    topic: &str,
+    cuts: impl Fn() -> u64,
+) -> Outcome<()> {
+    driver.needs(&[Feature::Idempotence])?;
+    let before = cuts();
+    let records: Vec<_> = (0..400u32)
+        .map(|n| Record::new(None, Some(format!("record {n}").as_bytes())))
+        .collect();
+    let records: Vec<_> = records.iter().collect();
+    for ten in records.chunks(10) {
+        driver.produce(
+            (topic, 0),
+            Settings {
+                idempotent: true,
+                ..PLAIN
+            },
+            ten,
+        )?;
+    }
+    ensure(cuts() > before, || "no reply was lost".to_owned())?;
+    same(&driver.consume((topic, 0), 0, records.len())?, &records, 0)
+}
+
 /// The first offset at or after a time, in batches and between them; nothing after the last.
 fn seek_by_timestamp(driver: &mut Driver, topic: &str) -> Outcome<()> {
     driver.needs(&[Feature::Timestamps])?;

@@ -6,6 +6,7 @@
 
 mod checks;
 mod driver;
+mod flaky;
 mod groups;
 mod interop;
 pub(crate) mod programs;
@@ -20,9 +21,11 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use self::driver::Driver;
+use self::flaky::Flaky;
 use self::programs::{PROGRAMS, Program};
 use self::report::Report;
-use crate::node::{Node, Place, scratch};
+use crate::node::{Node, Place, free_ports, scratch};
+use crate::random::seed_or_now;
 use crate::steps::Done;
 use crate::workspace;
 
@@ -83,12 +86,13 @@ pub(crate) fn conformance(names: &[String], against: Against) -> Result<Done> {
         .into_iter()
         .filter(|program| program.missing_runtime().is_none())
         .collect();
-    let node = start(against)?;
+    let node = start(against, "clients", None)?;
+    let behind = BehindProxy::start(against)?;
     println!("node on {}, process {}", node.bootstrap(), node.pid());
 
     let suites = Mutex::new(Vec::new());
     for_each(&programs, |program| {
-        let suite = own_checks(program, &node.bootstrap());
+        let suite = own_checks(program, &node.bootstrap(), &behind);
         suites
             .lock()
             .expect("no suite panics while it holds this")
@@ -149,18 +153,49 @@ fn named(names: &[String]) -> Result<Vec<&'static Program>> {
         .collect()
 }
 
-/// A node of either kind, with an empty folder.
-fn start(against: Against) -> Result<Node> {
+/// A node of either kind, with an empty folder; `advertised` is the port its clients are told.
+fn start(against: Against, name: &str, advertised: Option<u16>) -> Result<Node> {
     match against {
-        Against::Plimsoll => Place::new(
-            &workspace::binary("release")?,
-            &scratch("clients-plimsoll")?,
-        )?
-        .start(),
+        Against::Plimsoll => {
+            let dir = scratch(&format!("{name}-plimsoll"))?;
+            let mut place = Place::new(&workspace::binary("release")?, &dir)?;
+            // As the reference has it: a group's first member does not wait for others.
+            place.extra = ["--set", "group.initial.rebalance.delay.ms=0"]
+                .map(str::to_owned)
+                .into();
+            if let Some(port) = advertised {
+                place
+                    .extra
+                    .extend(["--advertise".to_owned(), format!("127.0.0.1:{port}")]);
+            }
+            place.start()
+        }
         Against::Kafka => {
             reference::fetch()?;
-            reference::start(&scratch("clients-kafka")?)
+            reference::start(&scratch(&format!("{name}-kafka"))?, advertised)
         }
+    }
+}
+
+/// A node that clients reach only through a proxy that loses replies.
+struct BehindProxy {
+    bootstrap: String,
+    proxy: Flaky,
+    _node: Node,
+}
+
+impl BehindProxy {
+    fn start(against: Against) -> Result<Self> {
+        let [port] = free_ports()?;
+        let node = start(against, "clients-flaky", Some(port))?;
+        let seed = seed_or_now(None);
+        println!("replies are lost by seed {seed}");
+        let proxy = Flaky::start(port, node.kafka, seed)?;
+        Ok(Self {
+            bootstrap: format!("127.0.0.1:{port}"),
+            proxy,
+            _node: node,
+        })
     }
 }
 
@@ -172,7 +207,7 @@ struct Suite {
     written: Vec<interop::Written>,
 }
 
-fn own_checks(program: &Program, bootstrap: &str) -> Suite {
+fn own_checks(program: &Program, bootstrap: &str, behind: &BehindProxy) -> Suite {
     let mut report = Report::new(program.name);
     let mut driver = None;
     report.check("fetch", || {
@@ -191,6 +226,11 @@ fn own_checks(program: &Program, bootstrap: &str) -> Suite {
         println!("     {} is {}", program.name, driver.hello.client);
         let another = || Driver::start(program.driver(), bootstrap);
         checks::all(driver, &another, program.name, &mut report);
+        report.check("idempotent-retries", || {
+            let mut driver = Driver::start(program.driver(), &behind.bootstrap)?;
+            let topic = format!("{}-retries", program.name);
+            checks::idempotent_retries(&mut driver, &topic, || behind.proxy.cuts())
+        });
         written = interop::write(driver, "all", &mut report);
     }
     Suite {

@@ -29,9 +29,10 @@ pub(super) fn fetch() -> Result<()> {
     Ok(())
 }
 
-/// Starts a broker with its data below `dir`.
-pub(super) fn start(dir: &Path) -> Result<Node> {
+/// Starts a broker with its data below `dir`; clients are told to come to `advertised`, if given.
+pub(super) fn start(dir: &Path, advertised: Option<u16>) -> Result<Node> {
     let [kafka, controller] = free_ports()?;
+    let advertised = advertised.unwrap_or(kafka);
     let properties = dir.join("server.properties");
     fs::write(
         &properties,
@@ -41,7 +42,7 @@ pub(super) fn start(dir: &Path) -> Result<Node> {
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
              listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}\n\
              log.dirs={}\n\
              offsets.topic.num.partitions=4\n\
              offsets.topic.replication.factor=1\n\

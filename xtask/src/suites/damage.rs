@@ -1,7 +1,8 @@
 //! Damage to the files of a stopped node.
 //!
-//! Records are found by their bytes, so nothing here knows the names or the layout of the files:
-//! what is claimed of them is what the node says and serves afterwards.
+//! Records are found by their bytes, so nothing here knows the names of files or what stands beside
+//! them; that a segment is one batch after the other is in docs/on-disk-format.md. What is claimed
+//! is what the node says and serves afterwards.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -82,7 +83,7 @@ pub(super) fn write_at(file: &Path, at: u64, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The bytes of a file's first batch: offset (8), length (4), then as many as the length tells.
+/// The bytes of a segment's first batch: offset (8), length (4), then as many as the length tells.
 pub(super) fn first_batch(file: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(file)?;
     let length = bytes

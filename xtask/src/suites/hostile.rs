@@ -88,23 +88,28 @@ fn strangers(binary: &Path, dir: &Path, seed: u64, claims: &mut Claims) -> Resul
             scope.spawn(|| watch.run());
             let mut command = attacker();
             command.args(["run", attack, &node.bootstrap(), &seed.to_string()]);
-            let outcome = output(&mut command);
+            let outcome = run_attack(&mut command);
             watch.over.store(true, Ordering::Relaxed);
             outcome
         });
-        claims.claim(attack, outcome.map(|text| text.trim().to_owned()));
+        claims.claim(attack, outcome);
         claims.claim(
             &format!("{attack}: the node lives within its memory"),
             watch.verdict(),
         );
-        claims.claim(
-            &format!("{attack}: the honest client goes on"),
-            load.progress(50)
-                .map(|()| "acknowledged further records".to_owned()),
-        );
+        let progress = load
+            .progress(50)
+            .map(|()| "acknowledged further records".to_owned());
+        let goes_on = progress.is_ok();
+        claims.claim(&format!("{attack}: the honest client goes on"), progress);
         ensure!(
             node.ended()?.is_none(),
             "the node ended:\n{}",
+            node.log_tail()
+        );
+        ensure!(
+            goes_on,
+            "after {attack} the node serves nobody:\n{}",
             node.log_tail()
         );
     }
@@ -161,6 +166,17 @@ impl Watch {
         ensure!(peak < MAX_RSS_BYTES, "it took {} MiB", peak >> 20);
         Ok(format!("at most {} MiB resident", peak >> 20))
     }
+}
+
+/// What an attack says it did; its last words if it failed.
+fn run_attack(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let last = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.lines().last().unwrap_or_default().to_owned()
+    };
+    ensure!(output.status.success(), "{}", last(&output.stderr));
+    Ok(last(&output.stdout))
 }
 
 fn attacker() -> Command {

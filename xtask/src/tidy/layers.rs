@@ -78,6 +78,7 @@ const LAYERS: &[Row] = &[
             "lz4_flex",
             "snap",
             "thiserror",
+            "twox-hash",
             "zstd",
         ]),
     ),
