@@ -11,6 +11,7 @@ use crate::config::{Layers, Origin};
 #[derive(Debug, Parser)]
 #[command(
     name = "plimsoll",
+    bin_name = "plimsoll",
     version,
     max_term_width = 100,
     propagate_version = false,

@@ -3,7 +3,6 @@
 
 use plimsoll_cli::{Code, Failure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::warn;
 
 /// Descriptors kept for everything that is neither a connection nor a log: listeners, the HTTP
 /// port's connections, the runtime, standard streams.
@@ -43,16 +42,6 @@ pub(crate) fn share_out(max_connections: usize) -> Result<Descriptors, Failure> 
             ),
         )
     })?;
-    if shared.connections < max_connections {
-        let allowed = shared.connections;
-        warn!(
-            event = "fewer_connections",
-            limit,
-            allowed,
-            wanted = max_connections,
-            "the limit on open files is low; raise it with ulimit -n"
-        );
-    }
     Ok(shared)
 }
 

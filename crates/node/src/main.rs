@@ -12,7 +12,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return plimsoll::usage::report(&error),
+        Err(error) => {
+            let words = std::env::args_os()
+                .skip(1)
+                .map(|word| word.to_string_lossy().into_owned());
+            return plimsoll::usage::report(&error, words);
+        }
     };
     match run(arguments.command) {
         Ok(()) => Exit::Ok.into(),

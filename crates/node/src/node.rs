@@ -70,11 +70,11 @@ impl Node {
             bootstrap,
             grace,
         };
-        node.announce(config);
+        node.announce(config, shares.connections);
         Ok(node)
     }
 
-    fn announce(&self, config: &Config) {
+    fn announce(&self, config: &Config, max_connections: usize) {
         info!(
             event = "node_ready",
             node = %config.node,
@@ -83,6 +83,11 @@ impl Node {
             http = %self.http.address,
             data_dir = %config.data_dir.display(),
         );
+        if config.max_connections_is_set && max_connections < config.limits.max_connections {
+            let wanted = config.limits.max_connections;
+            let todo = "the limit on open files is low; raise it with ulimit -n";
+            warn!(event = "fewer_connections", wanted, max_connections, todo);
+        }
         if config.peer_listen_is_set {
             warn!(
                 event = "peer_listen_unused",

@@ -2,13 +2,16 @@
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use plimsoll_cli::{Exit, Failure};
 
+use crate::args::Arguments;
+
 /// Prints help as it is, and a mistake as one line with what was likely meant; returns the exit
-/// code.
+/// code. `words` are what was typed, after the program's name.
 #[must_use]
-pub fn report(error: &clap::Error) -> ExitCode {
+pub fn report(error: &clap::Error, words: impl IntoIterator<Item = String>) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A reader of the help that went away is no failure.
@@ -20,31 +23,42 @@ pub fn report(error: &clap::Error) -> ExitCode {
             Exit::Usage.into()
         }
         _ => {
-            Failure::usage(sentence(error)).print();
+            Failure::usage(sentence(error, words)).print();
             Exit::Usage.into()
         }
     }
 }
 
 /// The mistake, the suggestion, and where to read more.
-fn sentence(error: &clap::Error) -> String {
+fn sentence(error: &clap::Error, words: impl IntoIterator<Item = String>) -> String {
     let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n");
-    let first = paragraphs.next().unwrap_or_default();
-    let what: Vec<&str> = first
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let lines: Vec<&str> = first
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    let what = what.join(" ");
-    let what = what.strip_prefix("error: ").unwrap_or(&what);
-    let mut sentence = what.to_owned();
+    let what = lines.join(" ");
+    let mut sentence = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
     if let Some(meant) = suggestion(error) {
         sentence.push_str(&format!(". Did you mean {meant}?"));
     }
-    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
-    let command = usage.map(command_of).unwrap_or("plimsoll".to_owned());
-    format!("{sentence} (see {command} --help)")
+    format!("{sentence} (see {} --help)", command_of(words))
+}
+
+/// The command that the words name, as far as they name one.
+fn command_of(words: impl IntoIterator<Item = String>) -> String {
+    let arguments = Arguments::command();
+    let mut command = &arguments;
+    let mut path = arguments.get_name().to_owned();
+    for word in words {
+        let Some(verb) = command.find_subcommand(&word) else {
+            break;
+        };
+        path = format!("{path} {word}");
+        command = verb;
+    }
+    path
 }
 
 fn suggestion(error: &clap::Error) -> Option<String> {
@@ -53,31 +67,22 @@ fn suggestion(error: &clap::Error) -> Option<String> {
         ContextKind::SuggestedSubcommand,
         ContextKind::SuggestedValue,
     ];
+    // Of several, the last is the likeliest.
     kinds.into_iter().find_map(|kind| match error.get(kind)? {
         ContextValue::String(one) => Some(one.clone()),
-        ContextValue::Strings(several) => several.first().cloned(),
+        ContextValue::Strings(several) => several.last().cloned(),
         _ => None,
     })
-}
-
-/// The words of a usage line that are the command.
-fn command_of(usage: &str) -> String {
-    let words = usage.split_whitespace();
-    let command: Vec<&str> = words
-        .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase()))
-        .collect();
-    command.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Arguments;
     use clap::Parser as _;
 
     fn told(line: &str) -> String {
         let error = Arguments::try_parse_from(line.split(' ')).expect_err("a mistake");
-        sentence(&error)
+        sentence(&error, line.split(' ').skip(1).map(str::to_owned))
     }
 
     #[test]

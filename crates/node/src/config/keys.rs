@@ -159,9 +159,9 @@ keys! {
         "Where health, metrics and the admin API are served. Loopback by default, because \
          nothing authenticates callers yet.";
 
-    "max.connections.per.node" POSITIVE, "10000",
-        "Most client connections at once; further ones are closed at once. Kept below what the \
-         process's file limit leaves.";
+    "max.connections.per.node" Kind::Number { min: 0, max: COUNT }, "0",
+        "Most client connections at once; further ones are closed at once. 0 for 10000, or half \
+         of what the process's file limit leaves, whichever is less.";
     "max.connections.per.ip" POSITIVE, "5000",
         "Most client connections at once from one address.";
     "connections.max.idle.ms" MILLIS, "600000",

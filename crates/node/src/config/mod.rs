@@ -25,6 +25,8 @@ pub use value::Address;
 /// Time between two keepalive probes, and how long silence lasts before the first.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// More connections than this are rarely meant.
+const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
 /// How long a half-closed client still gets replies.
 const HALF_CLOSED_GRACE: Duration = Duration::from_secs(5);
 
@@ -47,8 +49,10 @@ pub struct Config {
     pub http_listen: Address,
     /// How sockets are set up.
     pub sockets: SocketConfig,
-    /// What clients may take.
+    /// What clients may take; as many connections as the file limit allows, at most.
     pub limits: Limits,
+    /// Whether somebody asked for so many connections.
+    pub max_connections_is_set: bool,
     /// Threads.
     pub threads: Threads,
     /// What recurs.
@@ -121,6 +125,7 @@ impl Config {
             http_listen: read.address("http.listen")?,
             sockets: read.sockets()?,
             limits: read.limits()?,
+            max_connections_is_set: read.number::<u32>("max.connections.per.node")? > 0,
             threads: Threads {
                 network: read.threads("num.network.threads", 1)?,
                 io: read.number("num.io.threads")?,
@@ -234,7 +239,10 @@ impl Read<'_> {
 
     fn limits(&self) -> Result<Limits, Failure> {
         let limits = Limits {
-            max_connections: self.number("max.connections.per.node")?,
+            max_connections: match self.number("max.connections.per.node")? {
+                0 => DEFAULT_MAX_CONNECTIONS,
+                connections => connections,
+            },
             max_connections_per_address: self.number("max.connections.per.ip")?,
             max_frame_bytes: self.number("socket.request.max.bytes")?,
             max_inflight_requests: self.number("connection.max.inflight.requests")?,
