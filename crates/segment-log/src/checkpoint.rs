@@ -47,6 +47,22 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Of an empty log that starts at `start`.
+    pub(crate) fn empty(start: Offset) -> Self {
+        Self {
+            log_start: start,
+            generation: 0,
+            recovery_point: start,
+            high_watermark: Offset::ZERO,
+            cleaned_to: Offset::ZERO,
+            log_time: Timestamp::NONE,
+            has_producers: false,
+            tail_base: start,
+            tail_bytes: 0,
+            sealed: Vec::new(),
+        }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(64 + self.sealed.len() * SEALED_BYTES);
         body.extend_from_slice(&self.log_start.to_wire().to_be_bytes());

@@ -95,16 +95,12 @@ impl EpochVector {
         before != self.0.len()
     }
 
-    /// Drops the epochs that ended at or before `start`; the one that is current there begins
-    /// there from now on.
+    /// Drops the epochs that ended at or before `start`. The one that is current there keeps its
+    /// own start: the first batch may begin before the log does.
     pub(crate) fn start_at(&mut self, start: Offset) {
         let after = self.0.partition_point(|entry| entry.start <= start);
-        let Some(current) = after.checked_sub(1) else {
-            return;
-        };
-        self.0.drain(..current);
-        if let Some(first) = self.0.first_mut() {
-            first.start = first.start.max(start);
+        if let Some(current) = after.checked_sub(1) {
+            self.0.drain(..current);
         }
     }
 }
@@ -162,7 +158,7 @@ mod tests {
     fn a_log_that_starts_later_forgets_what_ended_before() {
         let mut epochs = vector(&[(1, 0), (3, 10), (4, 20)]);
         epochs.start_at(Offset::new(15));
-        assert_eq!(epochs, vector(&[(3, 15), (4, 20)]));
+        assert_eq!(epochs, vector(&[(3, 10), (4, 20)]));
         epochs.start_at(Offset::new(20));
         assert_eq!(epochs, vector(&[(4, 20)]));
     }

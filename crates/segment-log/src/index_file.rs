@@ -6,15 +6,16 @@
 //!        16 CRC-32 of the stamps before u32   20 CRC-32 of the segment's base offset and 0..20
 //! ```
 //! The file of a sealed segment ends with an entry at the segment's end. What follows an entry
-//! that does not check, does not rise, or lies beyond the end is ignored: the log knows better and
-//! the walk in `walk` rebuilds it. So the file needs no sync, and no step of its writing matters.
+//! that does not check, does not rise, or lies beyond the end is ignored and rebuilt by walking the
+//! log. The file is synced before the checkpoint that counts on it: entries that a crash made
+//! stale would check, and be wrong.
 
 use std::io;
 use std::path::Path;
 
 use plimsoll_types::{Offset, Timestamp};
 
-use crate::disk::{Disk, OpenFile, write_all_at};
+use crate::disk::{Disk, OpenFile, replace, write_all_at};
 use crate::format::Fields;
 use crate::index::{Entry, Index};
 
@@ -83,7 +84,7 @@ pub(crate) fn believed(base: Offset, bytes: u64, file: &[u8]) -> Vec<Entry> {
     entries
 }
 
-/// Writes the entries from `written` on; returns how many the file then has.
+/// Writes the entries from `written` on, durably; returns how many the file then has.
 pub(crate) fn write(
     disk: &dyn Disk,
     path: &Path,
@@ -102,16 +103,19 @@ pub(crate) fn write(
         }
     }
     if written == 0 {
-        let file = disk.open(path, OpenFile::Replace)?;
+        // Never over another index of the same name: compaction's output takes it over.
         bytes.splice(0..0, header());
-        write_all_at(&*file, &bytes, 0)?;
+        replace(disk, path, &bytes)?;
     } else {
         let file = disk.open(path, OpenFile::Write)?;
-        write_all_at(
-            &*file,
-            &bytes,
-            (HEADER_BYTES + written * ENTRY_BYTES) as u64,
-        )?;
+        let at = (HEADER_BYTES + written * ENTRY_BYTES) as u64;
+        write_all_at(&*file, &bytes, at)?;
+        let end = at + bytes.len() as u64;
+        if file.bytes()? > end {
+            // Of batches that a crash took, or a cut.
+            file.set_bytes(end)?;
+        }
+        file.sync()?;
     }
     Ok(entries)
 }

@@ -49,6 +49,9 @@ pub(crate) struct Shared {
     pub(crate) staged: Mutex<Staged>,
     /// Held over upkeep: one at a time.
     pub(crate) upkeep: Mutex<()>,
+    /// Segments that end at or below this are sealed in the checkpoint on the disk. Moved by
+    /// upkeep and truncation, holding `upkeep`.
+    pub(crate) sealed_below: AtomicU64,
     /// Raised by truncation, so that a durable mark from before it says nothing.
     pub(crate) generation: AtomicU64,
     /// Whether the directory exists, with the identity durable in it.
@@ -89,6 +92,7 @@ pub(crate) struct Start {
     pub(crate) log_start: Offset,
     pub(crate) durable_end: Offset,
     pub(crate) log_end: Offset,
+    pub(crate) sealed_below: Offset,
     pub(crate) generation: u64,
     pub(crate) has_dir: bool,
     pub(crate) dirty: Dirty,
@@ -126,6 +130,7 @@ impl Shared {
             syncing: Mutex::default(),
             staged: Mutex::default(),
             upkeep: Mutex::default(),
+            sealed_below: AtomicU64::new(start.sealed_below.get()),
             generation: AtomicU64::new(start.generation),
             has_dir: AtomicBool::new(start.has_dir),
             compacting: AtomicBool::new(false),

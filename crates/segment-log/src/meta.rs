@@ -19,16 +19,12 @@ use crate::layout;
 const KIND: [u8; 4] = *b"META";
 const VERSION: u32 = 1;
 
-/// Writes the identity of the log in `dir`, durably.
+/// Writes the identity of the log in `dir`. Its name is durable once the directory is synced.
 pub(crate) fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> io::Result<()> {
     let mut body = identity.topic_id.to_bytes().to_vec();
     body.extend_from_slice(&identity.partition.to_be_bytes());
-    replace(
-        disk,
-        &dir.join(layout::META),
-        &format::frame(KIND, VERSION, &body),
-    )?;
-    disk.sync_dir(dir)
+    let bytes = format::frame(KIND, VERSION, &body);
+    replace(disk, &dir.join(layout::META), &bytes)
 }
 
 /// The identity of the log in `dir`; `None` if it has none yet.

@@ -137,7 +137,10 @@ impl Upkeep {
             producers_file::write(disk, dir, producers, capture.end)?;
         }
         let generation = self.log.generation.load(Ordering::Acquire);
-        capture.checkpoint(generation).write(disk, dir)?;
+        let checkpoint = capture.checkpoint(generation);
+        checkpoint.write(disk, dir)?;
+        let sealed_below = checkpoint.tail_base.get();
+        self.log.sealed_below.store(sealed_below, Ordering::Release);
         self.change_names(changes)?;
         self.forget_snapshots(capture.end)
     }

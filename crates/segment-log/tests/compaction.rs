@@ -23,7 +23,7 @@ fn always() -> CompactionConfig {
 }
 
 fn compact(log: &mut Opened, config: &CompactionConfig, now: Timestamp) -> bool {
-    log.sync.sync().unwrap();
+    log.writer.checkpoint(Offset::ZERO).run().unwrap();
     let Some(plan) = log.writer.compactor(config, now, Offset::MAX) else {
         return false;
     };
@@ -250,7 +250,7 @@ fn nothing_young_undurable_or_above_the_bound_is_touched() {
             .is_none(),
         "not durable"
     );
-    log.sync.sync().unwrap();
+    log.writer.checkpoint(Offset::ZERO).run().unwrap();
     assert!(
         log.writer
             .compactor(&always(), time(5_000), offset(1))
@@ -280,7 +280,7 @@ fn a_compaction_that_was_overtaken_is_refused_and_leaves_nothing() {
     let mut log = open_in(dir.path(), small());
     fill(&mut log.writer, 0, 50, 3);
     log.writer.roll();
-    log.sync.sync().unwrap();
+    log.writer.checkpoint(Offset::ZERO).run().unwrap();
     let plan = log
         .writer
         .compactor(&always(), time(5_000), Offset::MAX)

@@ -1,6 +1,7 @@
 //! Which segments are to be compacted.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use plimsoll_types::{Offset, Timestamp};
 
@@ -11,7 +12,7 @@ use crate::writer::LogWriter;
 
 impl LogWriter {
     /// Plans a compaction of the sealed segments below `below` (the high watermark) that are
-    /// durable; `None` if it is not worth it now, or the last one is not
+    /// durable and in a checkpoint; `None` if it is not worth it now, or the last one is not
     /// installed and its upkeep run: there is one at a time. No I/O.
     #[must_use]
     pub fn compactor(
@@ -23,7 +24,9 @@ impl LogWriter {
         if self.is_poisoned() {
             return None;
         }
-        let below = below.min(self.log.durable_end());
+        // Also not above what the checkpoint has as sealed: it must not name what will be gone.
+        let sealed_below = Offset::new(self.log.sealed_below.load(Ordering::Acquire));
+        let below = below.min(self.log.durable_end()).min(sealed_below);
         let list = self.log.segments.load();
         let cleanable = |segment: &&Arc<Segment>| {
             let lag = now.since(segment.max_timestamp());

@@ -15,7 +15,7 @@ use crate::config::Identity;
 use crate::damage::DamageKind;
 use crate::disk::Disk;
 use crate::format::Unreadable;
-use crate::layout::{CHECKPOINT, META, Name};
+use crate::layout::{CHECKPOINT, DURABLE, META, Name};
 use crate::meta;
 use crate::segment::{Extent, Segment};
 use crate::sync::{Noted, Place};
@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) durable_end: Offset,
     /// Where that is, if it was noted.
     pub(super) durable_place: Option<Place>,
+    /// Segments that end at or below this are in the checkpoint on the disk.
+    pub(super) sealed_below: Offset,
     names: Vec<Name>,
     temporary: Vec<String>,
 }
@@ -58,15 +60,26 @@ pub(super) fn look(
         path: dir.join(name),
         source,
     };
+    let read = Checkpoint::read(disk, dir).map_err(|source| io_error(dir, source))?;
+    let checkpoint = match read {
+        // Of a newer build: what it means is not ours to guess.
+        Some(Err(source @ Unreadable::Version { .. })) => {
+            return Err(unreadable(CHECKPOINT, source));
+        }
+        Some(Err(_)) | None => None,
+        Some(Ok(checkpoint)) => Some(checkpoint),
+    };
+    let first = Checkpoint::empty(Offset::ZERO);
+    let begun = listed
+        .iter()
+        .any(|name| name == DURABLE || is_segment(name))
+        || checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| *checkpoint != first);
     let path = dir.join(META);
     match meta::read(disk, dir).map_err(|source| io_error(dir, source))? {
-        None => {
-            let has_log = |name: &String| !matches!(Name::parse(name), Name::Temporary);
-            if listed.iter().any(has_log) {
-                return Err(OpenError::NoIdentity { path });
-            }
-            return Ok(None);
-        }
+        None if begun => return Err(OpenError::NoIdentity { path }),
+        None => return Ok(None),
         Some(Err(source)) => return Err(unreadable(META, source)),
         Some(Ok(found)) if found != *identity => {
             return Err(OpenError::WrongIdentity {
@@ -75,18 +88,11 @@ pub(super) fn look(
                 expected: *identity,
             });
         }
+        // It was being made when the crash came; the next append makes it again.
+        Some(Ok(_)) if checkpoint.is_none() && !begun => return Ok(None),
         Some(Ok(_)) => {}
     }
-    let read = Checkpoint::read(disk, dir).map_err(|source| io_error(dir, source))?;
-    let (checkpoint, checkpoint_lost) = match read {
-        None => (None, false),
-        Some(Ok(checkpoint)) => (Some(checkpoint), false),
-        // Of a newer build: what it means is not ours to guess.
-        Some(Err(source @ Unreadable::Version { .. })) => {
-            return Err(unreadable(CHECKPOINT, source));
-        }
-        Some(Err(_)) => (None, true),
-    };
+    let checkpoint_lost = checkpoint.is_none();
     let noted = Noted::read(disk, dir).map_err(|source| io_error(dir, source))?;
     let mut names: Vec<_> = listed.iter().map(|name| Name::parse(name)).collect();
     names.sort_unstable();
@@ -121,7 +127,11 @@ pub(super) fn plan(
     let noted = found
         .noted
         .filter(|noted| !known || noted.generation == checkpoint.generation);
-    let durable_end = noted.map_or(Offset::ZERO, |noted| noted.durable_end);
+    let mut durable_end = noted.map_or(Offset::ZERO, |noted| noted.durable_end);
+    if !known {
+        // Nobody knows. What was rolled was most likely durable: better to report than to cut.
+        durable_end = durable_end.max(last_base(&names));
+    }
     let scan = names.iter().filter_map(|name| match name {
         Name::Segment(base) if *base >= checkpoint.tail_base => Some(*base),
         _ => None,
@@ -129,6 +139,11 @@ pub(super) fn plan(
     Ok(Plan {
         scan: scan.collect(),
         durable_end: durable_end.max(checkpoint.recovery_point),
+        sealed_below: if known {
+            checkpoint.tail_base
+        } else {
+            Offset::ZERO
+        },
         durable_place: noted.and_then(|noted| noted.place),
         checkpoint,
         names,
@@ -136,25 +151,25 @@ pub(super) fn plan(
     })
 }
 
-/// What to start from without a checkpoint: everything is scanned.
+/// What to start from when the checkpoint is lost: everything is scanned.
 fn made_up(names: &[Name]) -> Checkpoint {
     let first = names.iter().find_map(|name| match name {
         Name::Segment(base) | Name::Swap { base, .. } => Some(*base),
         _ => None,
     });
-    let start = first.unwrap_or(Offset::ZERO);
-    Checkpoint {
-        log_start: start,
-        generation: 0,
-        recovery_point: start,
-        high_watermark: Offset::ZERO,
-        cleaned_to: Offset::ZERO,
-        log_time: Timestamp::NONE,
-        has_producers: false,
-        tail_base: start,
-        tail_bytes: 0,
-        sealed: Vec::new(),
-    }
+    Checkpoint::empty(first.unwrap_or(Offset::ZERO))
+}
+
+fn last_base(names: &[Name]) -> Offset {
+    let bases = names.iter().filter_map(|name| match name {
+        Name::Segment(base) => Some(*base),
+        _ => None,
+    });
+    bases.max().unwrap_or(Offset::ZERO)
+}
+
+fn is_segment(name: &str) -> bool {
+    matches!(Name::parse(name), Name::Segment(_) | Name::Swap { .. })
 }
 
 /// Compaction had decided: its output takes the place of what it was made from.

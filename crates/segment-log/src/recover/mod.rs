@@ -168,6 +168,7 @@ impl Recovered {
                 log_start: Offset::ZERO,
                 durable_end: Offset::ZERO,
                 log_end: Offset::ZERO,
+                sealed_below: Offset::ZERO,
                 generation: 0,
                 has_dir: false,
                 dirty: Dirty::default(),
@@ -271,7 +272,10 @@ fn load_producers(
     report.rebuilt.push(SideFile::Producers);
     let below: Vec<_> = sealed.iter().cloned().chain(first).collect();
     let range = plan.checkpoint.log_start..at;
-    crate::rebuild::producers(disk, dir, &below, range, config.producer_expiry)
+    let states = crate::rebuild::producers(disk, dir, &below, range, config.producer_expiry)?;
+    crate::producers_file::write(disk, dir, &states, at)?;
+    disk.sync_dir(dir)?;
+    Ok(states)
 }
 
 /// Puts the parts together, and takes away what is left over.
@@ -291,10 +295,11 @@ fn finish(
     let mut epochs = scanned.epochs;
     let beyond = epochs.vector.drop_beyond(log_end);
     let entries = epochs.vector.entries().len();
-    if !epochs.intact && entries > 0 {
+    let rewritten = !epochs.intact && entries > 0;
+    if rewritten {
         epochs_file::rewrite(disk, dir, &epochs.vector)?;
     }
-    let in_file = !beyond || !epochs.intact;
+    let in_file = rewritten || epochs.intact && !beyond;
     epochs.vector.start_at(log_start);
     let in_file = in_file && epochs.vector.entries().len() == entries;
     files::remove_leftovers(disk, dir, plan, &segments, &mut report)?;
@@ -307,6 +312,7 @@ fn finish(
             log_start,
             durable_end,
             log_end,
+            sealed_below: plan.sealed_below,
             generation: checkpoint.generation,
             has_dir: true,
             dirty: scanned.dirty,

@@ -22,6 +22,7 @@ pub use append::{AppendError, Appended, ToAppend};
 pub use trim::TrimError;
 pub use truncate::TruncateError;
 
+use crate::checkpoint::Checkpoint;
 use crate::config::LogConfig;
 use crate::damage::{FailedStep, Poisoned};
 use crate::epochs::{EpochEntry, EpochVector};
@@ -209,8 +210,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Makes the directory and the identity in it durable, once in the log's life. The directory's
-    /// own name is the next sync's to make durable.
+    /// Makes the directory durable with the identity and a first checkpoint in it, once in the
+    /// log's life. The directory's own name is the next sync's to make durable.
     fn ensure_dir(&mut self) -> io::Result<()> {
         if self.log.has_dir.load(Ordering::Acquire) {
             return Ok(());
@@ -219,6 +220,8 @@ impl LogWriter {
         log.disk().create_dir(&log.dir)?;
         log.dirty.lock().parent = true;
         meta::write(log.disk(), &log.dir, &log.identity)?;
+        // From here on a log without a checkpoint has lost it.
+        Checkpoint::empty(log.log_start()).write(log.disk(), &log.dir)?;
         let vector = log.epochs.load_full();
         if !vector.entries().is_empty() {
             self.write_epochs(&vector, None)?;

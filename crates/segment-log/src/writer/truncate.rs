@@ -20,6 +20,7 @@ use crate::producers::ProducerStates;
 use crate::rebuild;
 use crate::scan::{Found, Look, Scan};
 use crate::segment::{Extent, Segment};
+use crate::sync::LogSync;
 use crate::upkeep::{Capture, UpkeepError};
 
 /// Why the log was not cut.
@@ -60,6 +61,11 @@ impl LogWriter {
         }
         self.stage_nothing().run()?;
         let log = Arc::clone(&self.log);
+        // What stays is durable by the checkpoint that says so.
+        LogSync {
+            log: Arc::clone(&log),
+        }
+        .sync()?;
         let _upkeep = log.upkeep.lock();
         let _syncing = log.syncing.lock();
         let cut = self.cut(to).map_err(|error| self.broken(&error))?;
@@ -189,6 +195,7 @@ impl LogWriter {
             checkpoint.has_producers = true;
         }
         checkpoint.write(disk, dir)?;
+        log.sealed_below.store(cut.end.get(), Ordering::Release);
         log.generation.store(generation, Ordering::Release);
         self.publish_cut(&cut, log_start);
         epochs_after(&log, &cut)?;

@@ -1,6 +1,9 @@
 //! What the tests of the log share: batches, logs in temporary directories, reading all of one.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod disk;
+pub mod image;
+
 use std::path::Path;
 use std::time::Duration;
 
