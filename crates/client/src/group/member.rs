@@ -46,6 +46,8 @@ pub(super) struct Member {
     pub(super) member_id: Str,
     pub(super) generation: i32,
     pub(super) is_leader: bool,
+    /// As the leader: how many partitions of which topics it shared out.
+    shared_out: BTreeMap<TopicName, u32>,
     pub(super) assignment: Vec<TopicPartition>,
 }
 
@@ -95,6 +97,7 @@ async fn join_once(
         member_id: joined.member_id.detached(),
         generation: joined.generation_id,
         is_leader: joined.leader == joined.member_id,
+        shared_out: BTreeMap::new(),
         assignment: Vec::new(),
     };
     let assignments = if member.is_leader && !joined.skip_assignment {
@@ -178,7 +181,7 @@ async fn join_group(
 impl Member {
     /// As the leader: shares out the topics' partitions.
     async fn assign(
-        &self,
+        &mut self,
         joined: &JoinGroupResponse,
     ) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
         let api = ApiKey::JoinGroup;
@@ -194,7 +197,19 @@ impl Member {
             partitions.insert(topic.clone(), self.partitions_of(topic).await?);
         }
         let assignment = assignor.assign(&members, &partitions);
+        self.shared_out = partitions;
         Ok(as_requested(&assignment))
+    }
+
+    /// Whether the topics have other partitions by now. What cannot be asked has not changed.
+    pub(super) async fn have_partitions_changed(&self) -> bool {
+        for (topic, shared_out) in &self.shared_out {
+            match self.partitions_of(topic).await {
+                Ok(now) if now != *shared_out => return true,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        false
     }
 
     /// How many partitions a topic has; none if it does not exist (yet).
@@ -359,7 +374,7 @@ impl Member {
         Ok(())
     }
 
-    fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> &Client {
         self.own.client()
     }
 

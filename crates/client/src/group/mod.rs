@@ -53,7 +53,26 @@ struct Inside {
     member: Member,
     heart: JoinHandle<()>,
     /// Why the heartbeat stopped.
-    stopped: watch::Receiver<Option<ClientError>>,
+    stopped: watch::Receiver<Option<Lost>>,
+}
+
+/// Why a generation is over for a member.
+#[derive(Clone, Debug)]
+enum Lost {
+    /// The group says so, or cannot be told that the member lives.
+    Refused(ClientError),
+    /// As the leader it has seen that topics have other partitions than those shared out.
+    PartitionsChanged,
+}
+
+impl Lost {
+    /// Whether the group still takes commits of the generation.
+    fn may_commit(&self) -> bool {
+        match self {
+            Self::Refused(error) => error.code() == Some(ErrorCode::RebalanceInProgress),
+            Self::PartitionsChanged => true,
+        }
+    }
 }
 
 impl Drop for Inside {
@@ -139,15 +158,14 @@ impl GroupConsumer {
     }
 
     /// Why the membership is over, if it is.
-    fn lost(&self) -> Option<ClientError> {
+    fn lost(&self) -> Option<Lost> {
         self.inside()?.stopped.borrow().clone()
     }
 
     /// Gives up the assignment, committing it if there still is a way.
-    async fn step_out(&mut self, lost: &ClientError) -> Result<(), ClientError> {
-        tracing::info!(group = self.config.group, %lost, "leaving the generation");
-        let rebalance = lost.code() == Some(ErrorCode::RebalanceInProgress);
-        if rebalance && self.config.auto_commit.is_some() {
+    async fn step_out(&mut self, lost: &Lost) -> Result<(), ClientError> {
+        tracing::info!(group = self.config.group, ?lost, "leaving the generation");
+        if lost.may_commit() && self.config.auto_commit.is_some() {
             // The group may be past it: then others begin where the last commit says.
             let committed = self.commit_handed_out().await;
             if let Err(error) = committed {
@@ -158,9 +176,12 @@ impl GroupConsumer {
         self.handed_out.clear();
         self.committed.clear();
         self.standing = Standing::Outside;
-        match lost.code() {
+        let Lost::Refused(error) = lost else {
+            return Ok(());
+        };
+        match error.code() {
             Some(ErrorCode::UnknownMemberId) => self.member_id = Str::default(),
-            Some(ErrorCode::FencedInstanceId) => return Err(lost.clone()),
+            Some(ErrorCode::FencedInstanceId) => return Err(error.clone()),
             _ => {}
         }
         Ok(())
@@ -312,11 +333,20 @@ async fn join(
     Ok((member, starts))
 }
 
-/// Gives signs of life until the group no longer takes them, or cannot be told for a session.
-async fn beat(mut member: Member, stop: watch::Sender<Option<ClientError>>) {
+/// Gives signs of life until the group no longer takes them, or cannot be told for a session. A
+/// leader also looks whether there is something else to share out.
+async fn beat(mut member: Member, stop: watch::Sender<Option<Lost>>) {
+    let refresh = member.client().config().metadata_max_age;
     let mut last = Instant::now();
-    loop {
+    let mut looked = last;
+    let lost = loop {
         sleep(member.config.heartbeat_interval).await;
+        if member.is_leader && looked.elapsed() >= refresh {
+            looked = Instant::now();
+            if member.have_partitions_changed().await {
+                break Lost::PartitionsChanged;
+            }
+        }
         let error = match member.heartbeat().await {
             Ok(()) => {
                 last = Instant::now();
@@ -326,13 +356,13 @@ async fn beat(mut member: Member, stop: watch::Sender<Option<ClientError>>) {
         };
         let in_session = last.elapsed() < member.config.session_timeout;
         if !(error.is_retriable() && in_session) {
-            // Nobody may be listening any more.
-            let _ = stop.send(Some(error));
-            return;
+            break Lost::Refused(error);
         }
         // A coordinator that cannot be found now is looked for at the next beat.
         if let Err(error) = member.find_coordinator().await {
             tracing::debug!(%error, "looking for the group's coordinator");
         }
-    }
+    };
+    // Nobody may be listening any more.
+    let _ = stop.send(Some(lost));
 }

@@ -34,9 +34,10 @@ pub(super) struct Accumulator {
     /// Batches that nothing is known of yet.
     outstanding: BTreeSet<u64>,
     /// Whether a batch began or was closed since the sending task was told to look.
-    closed: bool,
+    news: bool,
     /// The oldest outstanding batch, or the next there will be.
     oldest: watch::Sender<u64>,
+    is_closed: bool,
     /// How many wait for everything to be sent: batches do not linger.
     pub(super) flushing: usize,
 }
@@ -61,8 +62,9 @@ impl Accumulator {
             identity: None,
             next_id: 0,
             outstanding: BTreeSet::new(),
-            closed: false,
+            news: false,
             oldest: watch::Sender::new(0),
+            is_closed: false,
             flushing: 0,
         }
     }
@@ -93,7 +95,7 @@ impl Accumulator {
         let full = queue.open.as_ref().is_some_and(full);
         if full {
             queue.close();
-            self.closed = true;
+            self.news = true;
         }
         full
     }
@@ -113,7 +115,10 @@ impl Accumulator {
         partition: &TopicPartition,
         record: &RecordToWrite<'_>,
         room: OwnedSemaphorePermit,
-    ) -> Result<Given, BuildError> {
+    ) -> Result<Given, ClientError> {
+        if self.is_closed {
+            return Err(ClientError::Closed);
+        }
         self.close_if_full(partition, room.num_permits());
         let next_id = self.next_id;
         if !self.queues.contains_key(partition) {
@@ -143,14 +148,14 @@ impl Accumulator {
                 push(&mut batch, record)?;
                 self.next_id += 1;
                 self.outstanding.insert(next_id);
-                self.closed = true; // one more to look after
+                self.news = true; // one more to look after
                 open.insert(batch)
             }
         };
         Ok(Given {
             news: batch.news.subscribe(),
             index: batch.records - 1,
-            wake: std::mem::take(&mut self.closed),
+            wake: std::mem::take(&mut self.news),
         })
     }
 
@@ -277,6 +282,15 @@ impl Accumulator {
         }
     }
 
+    /// The sending task has ended: all that is left has failed, and no more is taken.
+    pub(super) fn close(&mut self) {
+        self.fail_all(&ClientError::Closed);
+        // Those under way are told by being dropped with the task.
+        self.outstanding.clear();
+        self.is_closed = true;
+        self.oldest.send_replace(u64::MAX);
+    }
+
     fn finish(&mut self, batch: Batch, outcome: Result<Landed, ClientError>) {
         self.outstanding.remove(&batch.id);
         batch.tell(outcome);
@@ -291,8 +305,10 @@ impl Accumulator {
     /// The next batch's number, and news of the oldest that nothing is known of: when that
     /// reaches this, all given so far is settled.
     pub(super) fn mark(&self) -> (u64, watch::Receiver<u64>) {
-        let oldest = self.outstanding.first().copied().unwrap_or(self.next_id);
-        self.oldest.send_replace(oldest);
+        if !self.is_closed {
+            let oldest = self.outstanding.first().copied().unwrap_or(self.next_id);
+            self.oldest.send_replace(oldest);
+        }
         (self.next_id, self.oldest.subscribe())
     }
 

@@ -268,7 +268,7 @@ impl Producer {
         };
         let flushing = Flushing(&self.shared);
         self.shared.wake.notify_one();
-        // The sender lives as long as `self`, and each batch's time ends.
+        // Each batch's time ends, and if the sending task did, all batches have.
         let _ = oldest.wait_for(|oldest| *oldest >= mark).await;
         drop(flushing);
     }

@@ -55,6 +55,14 @@ enum Done {
     Identified(Result<Identity, ClientError>),
 }
 
+/// However it ends, nobody waits for it any more.
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.shared.buffer.close();
+        self.shared.accumulator.lock().close();
+    }
+}
+
 impl Sender {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {

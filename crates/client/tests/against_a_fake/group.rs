@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use plimsoll_client::{ConsumerConfig, GroupConfig, GroupConsumer, StartAt};
+use plimsoll_client::{Client, ClientConfig, ConsumerConfig, GroupConfig, GroupConsumer, StartAt};
 use plimsoll_types::TopicName;
 use plimsoll_wire::heartbeat::HeartbeatResponse;
 use plimsoll_wire::join_group::{JoinGroupResponse, JoinGroupResponseMember};
@@ -136,14 +136,18 @@ async fn group() -> (Fake, Arc<Mutex<Coordinator>>) {
 }
 
 async fn member(fake: &Fake, auto_commit: Option<Duration>) -> GroupConsumer {
+    let client = client(fake).await;
+    GroupConsumer::new(client, ConsumerConfig::new(), group_config(auto_commit))
+}
+
+fn group_config(auto_commit: Option<Duration>) -> GroupConfig {
     let topic = TopicName::new("t").expect("legal");
-    let config = GroupConfig {
+    GroupConfig {
         heartbeat_interval: Duration::from_millis(5),
         start: StartAt::Earliest,
         auto_commit,
         ..GroupConfig::new("g", [topic])
-    };
-    GroupConsumer::new(client(fake).await, ConsumerConfig::new(), config)
+    }
 }
 
 async fn read(member: &mut GroupConsumer, count: usize) -> Vec<String> {
@@ -236,4 +240,26 @@ async fn a_fenced_instance_is_told_so() {
         }
     };
     assert_eq!(error.code(), Some(ErrorCode::FencedInstanceId));
+}
+
+#[tokio::test]
+async fn a_leader_that_sees_new_partitions_shares_them_out() {
+    let (fake, _coordinator) = group().await;
+    let config = ClientConfig {
+        metadata_max_age: Duration::from_millis(10),
+        ..ClientConfig::new([&fake.address])
+    };
+    let client = Client::connect(config).await.expect("connects");
+    let mut member = GroupConsumer::new(client, ConsumerConfig::new(), group_config(None));
+    read(&mut member, 6).await;
+    fake.state
+        .topics
+        .lock()
+        .get_mut("t")
+        .expect("there")
+        .push(Vec::new());
+    fill(&fake, 2, &["new"], 1);
+    // Nothing is committed, so all comes again with the new one.
+    assert!(read(&mut member, 7).await.contains(&"new".to_owned()));
+    assert_eq!(member.consumer().assignment().count(), 3);
 }
