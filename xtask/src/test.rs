@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::clients::{self, Against};
+use crate::clients::{self, Target};
 use crate::run::run;
 use crate::steps::{Done, Steps};
 use crate::suites::{hostile, kill};
@@ -113,7 +113,7 @@ fn steps(args: &TestArgs, ci: bool) -> Result<()> {
         fetching.join().expect("fetching reports errors as values");
     }
     step(Step::Clients, &|| {
-        clients::conformance(&[], Against::Plimsoll)
+        clients::conformance(&[], &Target::Plimsoll(workspace::binary("release")?))
     });
     step(Step::Kill, &|| kill::suite(&kill::KillArgs::default()));
     step(Step::Hostile, &|| {

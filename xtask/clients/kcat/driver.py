@@ -58,7 +58,9 @@ class Driver:
         settings += ["-K", KEY_END, "-D", RECORD_END, "-X", f"acks={acks}"]
         settings += ["-X", f"enable.idempotence={str(idempotent).lower()}"]
         settings += ["-X", "message.max.bytes=2000000"]
+        end = self._end(topic, partition) if acks == "0" else None
         for (headers, null_key, null_value), run in groupby(records, _kind):
+            run = list(run)
             options = [part for name, value in headers for part in ("-H", f"{name}={value}")]
             text = b""
             for record in run:
@@ -66,6 +68,10 @@ class Driver:
                     text += bytes_or_none(record["key"]) + KEY_END.encode()
                 text += bytes_or_none(record["value"] or "") + RECORD_END.encode()
             self._write(settings, options, null_key, null_value, text)
+            if end is not None:
+                # Nobody says when these are there, and the next run's could overtake them.
+                end += len(run)
+                self._wait_for_end(topic, partition, end)
         return [None] * len(records)
 
     def _write(self, settings, options, null_key, null_value, text):
@@ -75,6 +81,19 @@ class Driver:
             settings = settings[:at] + settings[at + 2 :]
         # With -Z what is empty is null.
         self._run(*settings, *options, *(["-Z"] if null_value else []), stdin=text)
+
+    def _end(self, topic, partition):
+        try:
+            text = self._run("-Q", "-t", f"{topic}:{partition}:-1").decode()
+        except Refused:
+            return 0  # the topic comes with its first record
+        return int(re.search(r"offset (-?\d+)", text)[1])
+
+    def _wait_for_end(self, topic, partition, end):
+        deadline = time.monotonic() + TIMEOUT
+        while self._end(topic, partition) < end:
+            if time.monotonic() > deadline:
+                raise Refused(None, f"the end did not come to {end}")
 
     def consume(self, topic, partition, **request):
         place = ["-t", topic, "-p", str(partition), "-o", str(request["from"])]

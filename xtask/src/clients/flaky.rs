@@ -16,7 +16,7 @@ use anyhow::Result;
 use crate::random::Random;
 
 /// Replies that a connection gets through at least: it takes some to begin to write.
-const MIN_REPLIES: u64 = 4;
+const MIN_REPLIES: u64 = 2;
 /// A connection is cut after fewer replies than this beyond the least.
 const MORE_REPLIES: u64 = 10;
 

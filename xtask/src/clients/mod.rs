@@ -14,6 +14,7 @@ mod record;
 mod reference;
 mod report;
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 
@@ -40,23 +41,36 @@ pub(crate) struct ClientsArgs {
     /// What to run them against
     #[arg(long, value_enum, default_value_t = Against::Plimsoll)]
     against: Against,
+    /// The product's binary; built with `--release` if left out
+    #[arg(long)]
+    binary: Option<PathBuf>,
 }
 
 /// What the clients talk to.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Against {
+enum Against {
     /// The product's release binary.
     Plimsoll,
     /// An Apache Kafka broker.
     Kafka,
 }
 
+/// What to start for the clients.
+pub(crate) enum Target {
+    /// This binary of the product.
+    Plimsoll(PathBuf),
+    /// The reference.
+    Kafka,
+}
+
 /// `cargo xtask clients`.
 pub(crate) fn clients(args: &ClientsArgs) -> Result<()> {
-    if args.against == Against::Plimsoll {
-        workspace::build_release()?;
-    }
-    match conformance(&args.names, args.against)? {
+    let target = match (args.against, &args.binary) {
+        (Against::Kafka, _) => Target::Kafka,
+        (Against::Plimsoll, Some(binary)) => Target::Plimsoll(binary.clone()),
+        (Against::Plimsoll, None) => Target::Plimsoll(workspace::build_release()?),
+    };
+    match conformance(&args.names, &target)? {
         Done::Without(what) if workspace::is_ci() => bail!("nothing may be skipped, but {what}"),
         Done::Without(what) => println!("!! NOT CHECKED: {what}"),
         Done::Fully => {}
@@ -75,7 +89,7 @@ pub(crate) fn fetch_all() {
 }
 
 /// Runs the checks of the named clients (none: all) and the matrix between them.
-pub(crate) fn conformance(names: &[String], against: Against) -> Result<Done> {
+pub(crate) fn conformance(names: &[String], target: &Target) -> Result<Done> {
     let programs = named(names)?;
     let missing: Vec<_> = programs
         .iter()
@@ -86,8 +100,8 @@ pub(crate) fn conformance(names: &[String], against: Against) -> Result<Done> {
         .into_iter()
         .filter(|program| program.missing_runtime().is_none())
         .collect();
-    let node = start(against, "clients", None)?;
-    let behind = BehindProxy::start(against)?;
+    let node = start(target, "clients", None)?;
+    let behind = BehindProxy::start(target)?;
     println!("node on {}, process {}", node.bootstrap(), node.pid());
 
     let suites = Mutex::new(Vec::new());
@@ -154,11 +168,11 @@ fn named(names: &[String]) -> Result<Vec<&'static Program>> {
 }
 
 /// A node of either kind, with an empty folder; `advertised` is the port its clients are told.
-fn start(against: Against, name: &str, advertised: Option<u16>) -> Result<Node> {
-    match against {
-        Against::Plimsoll => {
+fn start(target: &Target, name: &str, advertised: Option<u16>) -> Result<Node> {
+    match target {
+        Target::Plimsoll(binary) => {
             let dir = scratch(&format!("{name}-plimsoll"))?;
-            let mut place = Place::new(&workspace::binary("release")?, &dir)?;
+            let mut place = Place::new(binary, &dir)?;
             // As the reference has it: a group's first member does not wait for others.
             place.extra = ["--set", "group.initial.rebalance.delay.ms=0"]
                 .map(str::to_owned)
@@ -170,7 +184,7 @@ fn start(against: Against, name: &str, advertised: Option<u16>) -> Result<Node> 
             }
             place.start()
         }
-        Against::Kafka => {
+        Target::Kafka => {
             reference::fetch()?;
             reference::start(&scratch(&format!("{name}-kafka"))?, advertised)
         }
@@ -185,9 +199,9 @@ struct BehindProxy {
 }
 
 impl BehindProxy {
-    fn start(against: Against) -> Result<Self> {
+    fn start(target: &Target) -> Result<Self> {
         let [port] = free_ports()?;
-        let node = start(against, "clients-flaky", Some(port))?;
+        let node = start(target, "clients-flaky", Some(port))?;
         let seed = seed_or_now(None);
         println!("replies are lost by seed {seed}");
         let proxy = Flaky::start(port, node.kafka, seed)?;
