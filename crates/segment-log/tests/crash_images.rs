@@ -68,6 +68,8 @@ struct Workload {
     log: Option<Opened>,
     epoch: u32,
     written: u64,
+    /// What was compacted was committed, and a cut never goes below that.
+    committed: u64,
 }
 
 impl Workload {
@@ -79,6 +81,7 @@ impl Workload {
             random: Random(seed),
             epoch: 1,
             written: 0,
+            committed: 0,
         }
     }
 
@@ -200,6 +203,7 @@ impl Workload {
             self.log().reader.log_start().get(),
             self.log().reader.log_end().get(),
         );
+        let start = start.max(self.committed);
         let to = end - self.random.below((end - start) / 2 + 1);
         self.disk.note(Event::Cutting(to));
         let end = self.log().writer.truncate_to(offset(to)).unwrap().get();
@@ -219,6 +223,7 @@ impl Workload {
         let Some(plan) = self.log().writer.compactor(&cleaning, time(2_000), below) else {
             return;
         };
+        self.committed = below.get();
         self.disk.note(Event::Compacting);
         let compacted = plan.run().unwrap();
         self.log().writer.install(compacted).unwrap().run().unwrap();

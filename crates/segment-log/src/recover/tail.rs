@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use plimsoll_record_batch::BatchHeader;
 use plimsoll_types::{Offset, Timestamp};
 
 use super::files::Plan;
@@ -267,18 +268,21 @@ impl Scanner<'_> {
     /// Whether `batch` continues the log.
     fn continues(&self, batch: &Walked, next: Option<Offset>) -> Result<(), DamageKind> {
         let header = &batch.header;
-        let epochs = &self.out.epochs;
-        let epoch_fits = if epochs.intact {
-            epochs.vector.epoch_at(header.base) == header.leader_epoch
-        } else {
-            header.leader_epoch.is_some() && header.leader_epoch >= epochs.vector.latest()
-        };
+        let epoch_fits = self.epoch_fits(header);
         let in_segment = next.is_none_or(|next| header.end() <= next);
         if header.base == self.out.end && epoch_fits && in_segment {
             Ok(())
         } else {
             Err(DamageKind::Stamp)
         }
+    }
+
+    fn epoch_fits(&self, header: &BatchHeader) -> bool {
+        let epochs = &self.out.epochs;
+        if epochs.intact || header.base < self.plan.checkpoint.recovery_point {
+            return epochs.vector.epoch_at(header.base) == header.leader_epoch;
+        }
+        header.leader_epoch.is_some() && header.leader_epoch >= epochs.vector.latest()
     }
 
     fn take(&mut self, part: &mut Part, batch: &Walked) {
@@ -339,10 +343,23 @@ impl Scanner<'_> {
             part.first_timestamp = Some(first.header.max_timestamp);
         }
         let mut scan = Scan::new(file, Look::Headers, part.builder.interval_at(), known)?;
+        let last = part.growing.last();
+        let mut expected = part.base + last.map_or(0, |last| u64::from(last.relative));
         while let Found::Batch(batch) = scan.next()? {
-            if let Some(entry) = part.builder.walked(&batch) {
+            let header = BatchHeader {
+                base: expected,
+                ..batch.header
+            };
+            let walked = Walked { header, ..batch };
+            if let Some(entry) = part.builder.walked(&walked) {
                 part.growing.push(entry);
             }
+            // The index must not vouch for stamps that are not what they were.
+            let told = batch.header.base == expected && self.epoch_fits(&batch.header);
+            if !told {
+                part.builder.spoil();
+            }
+            expected = header.end();
         }
         if scan.position() < known {
             // Whoever reads there finds out what it is; behind the recovery point it goes on.
