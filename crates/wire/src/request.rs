@@ -98,7 +98,9 @@ pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), RequestE
         malformed,
     };
     let mut request = Request::read(api, version, &mut input).map_err(in_body)?;
-    input.finish().map_err(in_body)?;
+    if !ends_early(api) {
+        input.finish().map_err(in_body)?;
+    }
     if let (Request::Metadata(metadata), 0) = (&mut request, version) {
         metadata.topics = metadata.topics.take().filter(|topics| !topics.is_empty());
     }
@@ -109,6 +111,16 @@ pub fn decode_request(frame: Bytes) -> Result<(RequestHeader, Request), RequestE
         client_id,
     };
     Ok((header, request))
+}
+
+/// Whether requests of `api` may have bytes behind their end.
+///
+/// librdkafka (seen up to 2.16) asks for all topics in a flexible version with a compact null and
+/// leaves the four bytes that it had reserved for a count: what follows is read one field too
+/// early and three bytes are left over. Kafka reads it so and lets the rest be; refusing it would
+/// cut off every admin client of that family. Everywhere else bytes to spare are an error.
+const fn ends_early(api: ApiKey) -> bool {
+    matches!(api, ApiKey::Metadata)
 }
 
 fn fixed_header(input: &mut Input<'_>) -> Result<(i16, i16, i32), Malformed> {

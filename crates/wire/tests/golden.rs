@@ -355,3 +355,18 @@ fn bytes_after_a_message_are_an_error() {
         .to_string();
     assert!(error.contains("1 bytes follow the end"), "{error}");
 }
+
+#[test]
+fn metadata_for_all_topics_as_librdkafka_writes_it_is_read_as_kafka_reads_it() {
+    // Version 13, with the reserved bytes of a count left behind a compact null.
+    let frame = Bytes::from_static(
+        b"\x00\x03\x00\x0d\x00\x00\x00\x03\x00\x07rdkafka\x00\x00\x00\x00\x00\x01\x00\x00",
+    );
+    let (header, request) = decode_request(frame).expect("Kafka reads it");
+    assert_eq!(header.api_version, 13);
+    let Request::Metadata(metadata) = request else {
+        panic!("{request:?}")
+    };
+    assert_eq!(metadata.topics, None);
+    assert!(!metadata.allow_auto_topic_creation);
+}

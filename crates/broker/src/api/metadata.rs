@@ -6,10 +6,11 @@ use plimsoll_controller::{Image, Topic, rules};
 use plimsoll_types::{NodeId, TopicId};
 use plimsoll_wire::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
-    MetadataResponsePartition, MetadataResponseTopic,
+    MetadataResponsePartition, MetadataResponseTopic, OPERATIONS_NOT_ASKED,
 };
 use plimsoll_wire::{ErrorCode, Str};
 
+use crate::api::operations;
 use crate::context::Context;
 use crate::error_code::Coded;
 use crate::metadata::ChangeError;
@@ -24,7 +25,7 @@ pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> Metad
         }
     }
     let image = broker.metadata.image();
-    let topics = match &request.topics {
+    let mut topics: Vec<MetadataResponseTopic> = match &request.topics {
         None => image
             .topics()
             .map(|topic| described(context, topic))
@@ -34,11 +35,21 @@ pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> Metad
             .map(|topic| look_up(context, &image, topic, &failed))
             .collect(),
     };
+    if request.include_topic_authorized_operations {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = operations::TOPIC;
+        }
+    }
+    let cluster_authorized_operations = match request.include_cluster_authorized_operations {
+        true => operations::CLUSTER,
+        false => OPERATIONS_NOT_ASKED,
+    };
     MetadataResponse {
         brokers: image.nodes().filter_map(described_node).collect(),
         cluster_id: Some(broker.config.cluster_id.as_str().into()),
         controller_id: broker.config.node.to_wire(),
         topics,
+        cluster_authorized_operations,
         ..Default::default()
     }
 }
