@@ -2,7 +2,7 @@
 //! time that passed.
 
 use crate::{Blob, Text, WriteError, WriteId};
-use plimsoll_types::{LeaderEpoch, Monotonic, Offset, Timestamp, TopicName};
+use plimsoll_types::{LeaderEpoch, Monotonic, Timestamp, TopicName};
 use std::time::Duration;
 
 /// The time of an input, by both clocks: one orders and times out, the other is only written down
@@ -134,8 +134,9 @@ pub struct OffsetToCommit {
     pub topic: TopicName,
     /// The partition.
     pub partition: u32,
-    /// The next offset to read.
-    pub offset: Offset,
+    /// The next offset to read. Clients may keep marks of their own below zero (KafkaJS commits -2
+    /// for "from the start"); those are kept as they are.
+    pub offset: i64,
     /// The leader epoch of the last record read, where known.
     pub leader_epoch: Option<LeaderEpoch>,
     /// The client's note.

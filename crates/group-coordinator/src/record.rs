@@ -1,7 +1,7 @@
 //! What is kept in the log: the same values are written and, after a restart, loaded.
 
 use crate::{Blob, Text};
-use plimsoll_types::{LeaderEpoch, Offset, Timestamp, TopicName};
+use plimsoll_types::{LeaderEpoch, Timestamp, TopicName};
 use std::time::Duration;
 
 /// One record of the compacted offsets topic. A later one with the same key replaces it; one
@@ -72,8 +72,8 @@ pub struct MemberSnapshot {
 /// A position a group keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
-    /// The next offset to read.
-    pub offset: Offset,
+    /// The next offset to read, or a client's own mark below zero.
+    pub offset: i64,
     /// The leader epoch of the last record read, where known.
     pub leader_epoch: Option<LeaderEpoch>,
     /// The client's note.

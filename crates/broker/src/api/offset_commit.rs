@@ -1,7 +1,7 @@
 //! OffsetCommit: keep how far a group has read. Answered when that is durable.
 
 use plimsoll_group_coordinator::{CommitRequest, GroupError, Input, OffsetToCommit, Response};
-use plimsoll_types::{LeaderEpoch, Offset};
+use plimsoll_types::LeaderEpoch;
 use plimsoll_wire::ErrorCode;
 use plimsoll_wire::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitResponse,
@@ -55,18 +55,17 @@ fn sort_out(
         let partition = |p: &OffsetCommitRequestPartition| {
             let index = u32::try_from(p.partition_index).ok();
             let exists = index.filter(|index| image.partition(&asked.name, *index).is_some());
-            let error = match (known, exists, Offset::from_wire(p.committed_offset)) {
-                (Some(topic), Some(partition), Some(offset)) => {
+            let error = match (known, exists) {
+                (Some(topic), Some(partition)) => {
                     offsets.push(OffsetToCommit {
                         topic: topic.name.clone(),
                         partition,
-                        offset,
+                        offset: p.committed_offset,
                         leader_epoch: LeaderEpoch::from_wire(p.committed_leader_epoch),
                         metadata: p.committed_metadata.as_ref().map(text).unwrap_or_default(),
                     });
                     ErrorCode::None
                 }
-                (Some(_), Some(_), None) => ErrorCode::InvalidRequest,
                 _ => ErrorCode::UnknownTopicOrPartition,
             };
             OffsetCommitResponsePartition {

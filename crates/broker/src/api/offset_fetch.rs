@@ -36,7 +36,7 @@ pub(crate) async fn handle(context: &Context, request: OffsetFetchRequest) -> Of
 fn partition(index: i32, offset: Option<&CommittedOffset>) -> OffsetFetchResponsePartitions {
     OffsetFetchResponsePartitions {
         partition_index: index,
-        committed_offset: offset.map_or(-1, |o| o.offset.to_wire()),
+        committed_offset: offset.map_or(-1, |o| o.offset),
         committed_leader_epoch: offset
             .and_then(|o| o.leader_epoch)
             .map_or(-1, LeaderEpoch::to_wire),

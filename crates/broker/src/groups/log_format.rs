@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use plimsoll_group_coordinator::{Blob, CommittedOffset, GroupSnapshot, LogRecord, MemberSnapshot};
-use plimsoll_types::{LeaderEpoch, Offset, Timestamp, TopicName};
+use plimsoll_types::{LeaderEpoch, Timestamp, TopicName};
 use plimsoll_wire::internal::{
     self, GroupMetadataKey, GroupMetadataValue, Key, MemberMetadata, OffsetCommitKey,
     OffsetCommitValue,
@@ -79,7 +79,7 @@ fn encode_offset(offset: &CommittedOffset) -> Bytes {
         None => OFFSET_VALUE_VERSION,
     };
     let value = OffsetCommitValue {
-        offset: offset.offset.to_wire(),
+        offset: offset.offset,
         leader_epoch: offset.leader_epoch.map_or(-1, LeaderEpoch::to_wire),
         metadata: str_of(&offset.metadata),
         commit_timestamp: offset.committed_at.as_millis(),
@@ -138,13 +138,9 @@ pub(super) fn decode(
 
 fn decode_offset(value: &Bytes) -> Result<CommittedOffset, FormatError> {
     let value: OffsetCommitValue = internal::decode(value)?;
-    let offset = Offset::from_wire(value.offset);
     let expires_at = Timestamp::from_millis(value.expire_timestamp);
     Ok(CommittedOffset {
-        offset: offset.ok_or(FormatError::Range {
-            field: "the offset",
-            value: value.offset,
-        })?,
+        offset: value.offset,
         leader_epoch: LeaderEpoch::from_wire(value.leader_epoch),
         metadata: text(&value.metadata),
         committed_at: Timestamp::from_millis(value.commit_timestamp),
@@ -215,7 +211,7 @@ mod tests {
             topic: TopicName::new("orders").expect("legal"),
             partition: 7,
             value: Some(CommittedOffset {
-                offset: Offset::new(1 << 40),
+                offset: 1 << 40,
                 leader_epoch: Some(LeaderEpoch::new(3)),
                 metadata: "wie weit".into(),
                 committed_at: Timestamp::from_millis(1_700_000_000_000),
@@ -315,7 +311,7 @@ mod tests {
             topic: TopicName::new("t").expect("legal"),
             partition: 2,
             value: Some(CommittedOffset {
-                offset: Offset::new(5),
+                offset: 5,
                 leader_epoch: None,
                 metadata: "".into(),
                 committed_at: Timestamp::from_millis(6),

@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use plimsoll_controller::{Changes, TopicChange};
 use plimsoll_group_coordinator::{
-    GroupConfig as CoordinatorConfig, GroupOffsets, Input, Now, ReplyTo, Response, Stats,
+    GroupConfig as CoordinatorConfig, GroupOffsets, Input, Now, ReplyTo, Response, Stats, Text,
 };
-use plimsoll_types::TopicName;
+use plimsoll_types::{Offset, Timestamp, TopicName};
 use plimsoll_watermark::Signal;
 
 use crate::Broker;
@@ -37,8 +37,8 @@ use shard::{Asked, Shard};
 
 pub(crate) use code::code_of;
 pub use plimsoll_group_coordinator::{
-    CommittedOffset, DescribedGroup, DescribedMember, GroupError, GroupState, ListFilter,
-    ListedGroup, Stats as GroupStats,
+    DescribedGroup, DescribedMember, GroupError, GroupState, ListFilter, ListedGroup,
+    Stats as GroupStats,
 };
 
 /// The topic that keeps groups and their offsets.
@@ -54,6 +54,17 @@ const MAX_MEMBER_BYTES: usize = 1 << 20;
 const MAX_SHARD_GROUPS: usize = 100_000;
 /// Most writes of one partition that wait for the log.
 const MAX_WRITES_IN_FLIGHT: usize = 10_000;
+
+/// How far a group has read a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The next offset to read.
+    pub offset: Offset,
+    /// The client's note.
+    pub metadata: Text,
+    /// When it was committed.
+    pub committed_at: Timestamp,
+}
 
 /// The consumer groups of a node.
 pub struct GroupService {
@@ -106,7 +117,8 @@ impl GroupService {
             .query(|coordinator| coordinator.describe(group))
     }
 
-    /// What a group has committed, by topic and partition; nothing for one that is not known.
+    /// What a group has committed, by topic and partition; nothing for one that is not known. Marks
+    /// below zero, which some clients keep, are left out.
     ///
     /// # Errors
     /// It is not known yet.
@@ -115,9 +127,14 @@ impl GroupService {
         group: &str,
     ) -> Result<Vec<(TopicName, u32, CommittedOffset)>, GroupError> {
         self.with_offsets(group, |offsets| {
-            let owned = offsets
-                .iter()
-                .map(|(topic, p, offset)| (topic.clone(), p, offset.clone()));
+            let owned = offsets.iter().filter_map(|(topic, partition, kept)| {
+                let committed = CommittedOffset {
+                    offset: Offset::from_wire(kept.offset)?,
+                    metadata: kept.metadata.clone(),
+                    committed_at: kept.committed_at,
+                };
+                Some((topic.clone(), partition, committed))
+            });
             owned.collect()
         })
     }

@@ -174,10 +174,14 @@ fn unknown_topics_and_partitions_are_refused_and_the_others_kept() {
 }
 
 #[test]
-fn offset_below_zero_is_refused() {
+fn mark_below_zero_is_kept_for_the_client_that_set_it() {
     let mut node = Node::ready();
-    let code = commit(&mut node, 8, commit_request("orders", 0, -1));
-    assert_eq!(code, ErrorCode::InvalidRequest.code());
+    // KafkaJS resets a group to the start so.
+    assert_eq!(commit(&mut node, 5, commit_request("orders", 0, -2)), 0);
+    assert_eq!(fetch(&mut node, 4, true), [row(0, -2, "note")]);
+    assert_eq!(node.broker().groups().committed("g"), Ok(Vec::new()));
+    let mut node = node.restart();
+    assert_eq!(fetch(&mut node, 4, true), [row(0, -2, "note")]);
 }
 
 #[test]

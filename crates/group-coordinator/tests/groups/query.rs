@@ -87,7 +87,7 @@ fn offsets_are_listed_by_topic_and_partition() {
     let offsets = room.coordinator.offsets(GROUP).expect("loaded");
     let all: Vec<_> = offsets
         .iter()
-        .map(|(t, p, o)| (t.as_str(), p, o.offset.get()))
+        .map(|(t, p, o)| (t.as_str(), p, o.offset))
         .collect();
     assert_eq!(all, [("a", 9, 2), ("a", 10, 3), ("orders", 0, 1)]);
     assert_eq!(offsets.count(), 3);

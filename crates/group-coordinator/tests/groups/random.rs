@@ -3,7 +3,7 @@
 
 use crate::room::config;
 use plimsoll_group_coordinator::*;
-use plimsoll_types::{Monotonic, Offset, Timestamp, TopicName};
+use plimsoll_types::{Monotonic, Timestamp, TopicName};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -352,7 +352,7 @@ impl World {
         } else {
             self.generation(group, generation)
         };
-        let offset = Offset::new(self.next_reply);
+        let offset = i64::try_from(self.next_reply).expect("small");
         let promised = CommittedOffset {
             offset,
             leader_epoch: None,
@@ -417,7 +417,7 @@ impl World {
     }
 
     /// The offsets that the log says there are.
-    fn offsets_in_log(&self) -> BTreeMap<(Text, TopicName), Offset> {
+    fn offsets_in_log(&self) -> BTreeMap<(Text, TopicName), i64> {
         let mut offsets = BTreeMap::new();
         for record in &self.log {
             if let LogRecord::Offset {
@@ -437,7 +437,7 @@ impl World {
         offsets
     }
 
-    fn offsets_of(coordinator: &Coordinator) -> BTreeMap<(Text, TopicName), Offset> {
+    fn offsets_of(coordinator: &Coordinator) -> BTreeMap<(Text, TopicName), i64> {
         let mut offsets = BTreeMap::new();
         for listed in coordinator.list(&ListFilter::default()).expect("loaded") {
             let kept = coordinator.offsets(&listed.group).expect("loaded");

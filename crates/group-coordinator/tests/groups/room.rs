@@ -1,7 +1,7 @@
 //! A coordinator with a clock, a log and clients, all played by the test.
 
 use plimsoll_group_coordinator::*;
-use plimsoll_types::{LeaderEpoch, Monotonic, Offset, Timestamp, TopicName};
+use plimsoll_types::{LeaderEpoch, Monotonic, Timestamp, TopicName};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -278,7 +278,7 @@ impl Room {
         &self,
         member: &str,
         generation: i32,
-        offset: u64,
+        offset: i64,
     ) -> CommitRequest {
         CommitRequest {
             group: GROUP.into(),
@@ -294,7 +294,7 @@ impl Room {
         self.ask(|reply| Input::Commit { reply, request })
     }
 
-    pub(crate) fn ask_to_commit(&mut self, member: &str, generation: i32, offset: u64) -> ReplyTo {
+    pub(crate) fn ask_to_commit(&mut self, member: &str, generation: i32, offset: i64) -> ReplyTo {
         let request = self.commit_request(member, generation, offset);
         self.ask_commit(request)
     }
@@ -306,9 +306,9 @@ impl Room {
         }
     }
 
-    pub(crate) fn offset(&self, topic: &str, partition: u32) -> Option<u64> {
+    pub(crate) fn offset(&self, topic: &str, partition: u32) -> Option<i64> {
         let offsets = self.coordinator.offsets(GROUP).expect("loaded");
-        offsets.get(topic, partition).map(|o| o.offset.get())
+        offsets.get(topic, partition).map(|o| o.offset)
     }
 
     pub(crate) fn ask_to_delete_group(&mut self) -> ReplyTo {
@@ -374,11 +374,11 @@ pub(crate) fn protocol(name: &str, topic: &str) -> Protocol {
     }
 }
 
-pub(crate) fn to_commit(topic: &str, partition: u32, offset: u64) -> OffsetToCommit {
+pub(crate) fn to_commit(topic: &str, partition: u32, offset: i64) -> OffsetToCommit {
     OffsetToCommit {
         topic: TopicName::new(topic).expect("legal"),
         partition,
-        offset: Offset::new(offset),
+        offset,
         leader_epoch: Some(LeaderEpoch::new(3)),
         metadata: "note".into(),
     }

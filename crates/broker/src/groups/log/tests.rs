@@ -18,7 +18,7 @@ fn write_ids(count: u64) -> Vec<WriteId> {
         let offset = OffsetToCommit {
             topic: TopicName::new("orders").expect("legal"),
             partition: 0,
-            offset: Offset::ZERO,
+            offset: 0,
             leader_epoch: None,
             metadata: Text::from(""),
         };
@@ -51,7 +51,7 @@ fn record(partition: u32, metadata_bytes: usize) -> LogRecord {
         topic: TopicName::new("orders").expect("legal"),
         partition,
         value: Some(CommittedOffset {
-            offset: Offset::new(7),
+            offset: 7,
             leader_epoch: None,
             metadata: "x".repeat(metadata_bytes).into(),
             committed_at: Timestamp::from_millis(1),

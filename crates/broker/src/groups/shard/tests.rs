@@ -1,6 +1,6 @@
 use super::*;
 use plimsoll_group_coordinator::{CommitRequest, OffsetToCommit};
-use plimsoll_types::{Offset, Timestamp, TopicName};
+use plimsoll_types::{Timestamp, TopicName};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -23,11 +23,11 @@ fn loaded() -> Shard {
     shard
 }
 
-fn commit(offset: u64) -> impl FnOnce(ReplyTo) -> Input {
+fn commit(offset: i64) -> impl FnOnce(ReplyTo) -> Input {
     let offset = OffsetToCommit {
         topic: TopicName::new("orders").expect("legal"),
         partition: 0,
-        offset: Offset::new(offset),
+        offset,
         leader_epoch: None,
         metadata: "".into(),
     };
