@@ -21,6 +21,9 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 IN_FLIGHT = 2_000
+# Records a partition at a time, and the seconds between: enough to have some in flight at every
+# moment, and not so many that reading them back takes longer than breaking the node.
+BURST, PAUSE = 20, 0.01
 TIMEOUT = 120
 
 
@@ -65,14 +68,16 @@ class Load:
     def run(self):
         told = 0
         while not select.select([sys.stdin], [], [], 0)[0]:
-            for partition in self.sent:
-                self.send(partition)
+            for _ in range(BURST):
+                for partition in self.sent:
+                    self.send(partition)
             self.producer.poll(0)
             while len(self.producer) > IN_FLIGHT:
                 self.producer.poll(0.05)
-                if len(self.acked) - told >= 100:
-                    told = len(self.acked)
-                    print("acked", told, flush=True)
+            if len(self.acked) - told >= 100:
+                told = len(self.acked)
+                print("acked", told, flush=True)
+            time.sleep(PAUSE)
         if self.producer.flush(TIMEOUT):
             self.errors.append("not everything was delivered")
 
