@@ -16,7 +16,7 @@ use plimsoll_wire::find_coordinator::{Coordinator, FindCoordinatorRequest};
 use plimsoll_wire::metadata::{MetadataRequest, MetadataRequestTopic};
 use plimsoll_wire::{ApiKey, ErrorCode};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::error::check;
 use crate::metadata::{self, Metadata, Topic};
@@ -341,7 +341,21 @@ impl Client {
             cell.clone()
         };
         let open = cell.get_or_try_init(|| Connection::open(address, self.config()));
-        open.await.cloned()
+        // One attempt takes the connect timeout; who waits for another's waits no longer than it
+        // and one of its own.
+        let patience = self.config().connect_timeout * 2;
+        let begun = Instant::now();
+        let opened = timeout(patience, open).await;
+        opened
+            .unwrap_or_else(|_| {
+                let cause = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer");
+                Err(ClientError::Unreachable {
+                    address: address.to_owned(),
+                    waited: begun.elapsed(),
+                    cause: Arc::new(cause),
+                })
+            })
+            .cloned()
     }
 
     /// Asks any broker, another if the first falls silent.

@@ -10,7 +10,10 @@ use plimsoll_wire::list_offsets::{
 
 use crate::error::check;
 use crate::retry::Retry;
-use crate::{Client, ClientError, Lane};
+use crate::{Client, ClientError, Lane, versions};
+
+/// The first version of ListOffsets that knows [`At::MaxTimestamp`].
+const SINCE_MAX_TIMESTAMP: i16 = 7;
 
 /// Which offset of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +167,17 @@ impl Client {
             ..Default::default()
         };
         let connection = self.node(leader, Lane::Requests).await?;
+        let by_greatest = wanted.iter().any(|(_, at)| *at == At::MaxTimestamp);
+        let spoken = connection.version_of(ApiKey::ListOffsets)?;
+        if by_greatest && spoken < SINCE_MAX_TIMESTAMP {
+            // An older broker would take the question for a time before 1970.
+            return Err(ClientError::Unsupported {
+                address: connection.address().into(),
+                api: ApiKey::ListOffsets,
+                offered: connection.versions().offered(ApiKey::ListOffsets),
+                ours: SINCE_MAX_TIMESTAMP..=*versions::spoken(ApiKey::ListOffsets).end(),
+            });
+        }
         let answer = connection.ask(request).await?;
         let mut found = OffsetsFound::new();
         for topic in answer.topics {

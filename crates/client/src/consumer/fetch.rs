@@ -20,6 +20,8 @@ pub(super) struct Wanted {
     pub(super) stretch: u64,
     pub(super) position: Offset,
     pub(super) leader_epoch: Option<LeaderEpoch>,
+    /// Whether its end is not known yet: then the broker should not wait for records to tell it.
+    pub(super) first: bool,
 }
 
 /// What a node answered.
@@ -101,8 +103,9 @@ fn request(config: &ConsumerConfig, wanted: &[Wanted]) -> FetchRequest {
         partitions,
         ..Default::default()
     });
+    let in_haste = wanted.iter().any(|one| one.first);
     FetchRequest {
-        max_wait_ms: millis(config.max_wait),
+        max_wait_ms: if in_haste { 0 } else { millis(config.max_wait) },
         min_bytes: index(config.min_bytes),
         max_bytes: index(config.max_bytes),
         topics: topics.collect(),

@@ -271,6 +271,7 @@ impl Consumer {
                 stretch: assigned.stretch,
                 position,
                 leader_epoch,
+                first: assigned.high_watermark.is_none(),
             });
         }
         for topic in unknown {
