@@ -19,6 +19,7 @@
 
 mod append;
 mod combine;
+mod compact;
 mod config;
 mod maintain;
 mod partition;
@@ -27,9 +28,10 @@ mod remove;
 mod shared;
 
 pub use append::{Append, AppendError, Appended};
+pub use compact::CompactError;
 pub use config::{Cleanup, Durability, PartitionConfig};
 pub use maintain::{MaintainError, Maintained};
 pub use partition::{Describe, OpenError, Opened, Partition, PartitionId};
-pub use plimsoll_segment_log::Recovery;
+pub use plimsoll_segment_log::{CompactionReport, Recovery};
 pub use read::{ReadError, Records};
 pub use shared::describe;

@@ -136,7 +136,7 @@ impl Partition {
     }
 
     /// Carries out what the writer staged, without holding it.
-    fn carry_out(&self, upkeep: Option<Upkeep>) -> Result<(), MaintainError> {
+    pub(crate) fn carry_out(&self, upkeep: Option<Upkeep>) -> Result<(), MaintainError> {
         let Some(upkeep) = upkeep else { return Ok(()) };
         upkeep.run().map_err(|error| {
             if let UpkeepError::Poisoned(poisoned) = &error {
@@ -161,12 +161,5 @@ impl Partition {
             shared.watermarks.begin(|sealed| shared.tenure(sealed));
             shared.request_flush();
         }
-    }
-}
-
-impl Partition {
-    /// TEMPORARY until segment-log compacts.
-    pub fn compact(&self, _now: Timestamp) -> Result<Option<()>, MaintainError> {
-        Ok(None)
     }
 }

@@ -96,6 +96,10 @@ fn config(durability: Durability) -> PartitionConfig {
 }
 
 fn to_append(value: &str, producer: Option<(u64, i32)>) -> ToAppend {
+    keyed(None, value, producer)
+}
+
+fn keyed(key: Option<&str>, value: &str, producer: Option<(u64, i32)>) -> ToAppend {
     let mut builder = BatchBuilder::new(Compression::None);
     if let Some((id, base_sequence)) = producer {
         let id = ProducerId::new(id).unwrap();
@@ -108,7 +112,7 @@ fn to_append(value: &str, producer: Option<(u64, i32)>) -> ToAppend {
     builder
         .push(&RecordToWrite {
             timestamp: Timestamp::from_millis(1),
-            key: None,
+            key: key.map(str::as_bytes),
             value: Some(value.as_bytes()),
             headers: &[],
         })
@@ -342,4 +346,39 @@ fn a_changed_durability_takes_effect_and_takes_nothing_back() {
     assert_eq!(partition.watermarks().high_watermark(), Offset::new(1));
     let appended = append(&partition, "b");
     assert!(partition.watermarks().durable_end() >= appended.end);
+}
+
+#[test]
+fn a_compacted_topic_keeps_the_newest_record_of_each_key() {
+    let bed = Bed::new();
+    let mut compacted = config(Durability::Fsync);
+    compacted.cleanup = Cleanup {
+        delete: false,
+        compact: true,
+    };
+    compacted.max_compaction_lag = Some(Duration::from_secs(1));
+    let partition = bed.open(0, compacted);
+    for value in 0..10 {
+        let batch = keyed(Some("key"), &value.to_string(), None);
+        let appended = block_on(partition.append(batch)).unwrap();
+        block_on(
+            partition
+                .watermarks()
+                .wait(Mark::HighWatermark, appended.end),
+        )
+        .unwrap();
+    }
+    let early = Timestamp::from_millis(500);
+    assert_eq!(
+        partition.compact(early).unwrap(),
+        None,
+        "nothing is overdue yet"
+    );
+    let report = partition
+        .compact(Timestamp::from_millis(60_000))
+        .unwrap()
+        .unwrap();
+    assert_eq!(report.superseded, 9);
+    assert_eq!(offsets(&partition, 0), [9]);
+    assert_eq!(append(&partition, "after").base, Offset::new(10));
 }

@@ -145,6 +145,12 @@ impl LogWriter {
         self.bytes_since_checkpoint
     }
 
+    /// Where compaction got to: what lies below was cleaned.
+    #[must_use]
+    pub fn cleaned_to(&self) -> Offset {
+        self.cleaned_to
+    }
+
     /// The configuration in force.
     #[must_use]
     pub fn config(&self) -> &LogConfig {
