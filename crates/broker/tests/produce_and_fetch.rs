@@ -267,6 +267,28 @@ fn limits_and_rules_of_the_topic_hold() {
 }
 
 #[test]
+fn a_client_cannot_set_the_append_time_and_a_wrong_greatest_timestamp_is_put_right() {
+    use plimsoll_record_batch::{stamp_log_append_time, stamp_max_timestamp};
+    use plimsoll_types::Timestamp;
+    let harness = Harness::new();
+    harness.create_topic("t", &[]);
+    let mut claimed = batch(&["a"]).to_vec();
+    stamp_log_append_time(&mut claimed, Timestamp::from_millis(5));
+    let refused = produced(&harness, &produce("t", -1, claimed.into()));
+    assert_eq!(refused.error_code, ErrorCode::InvalidTimestamp.code());
+    let mut wrong = batch(&["a"]).to_vec();
+    stamp_max_timestamp(&mut wrong, Timestamp::from_millis(5));
+    assert_eq!(
+        produced(&harness, &produce("t", -1, wrong.into())).error_code,
+        0
+    );
+    let data = fetched(&harness, &fetch("t", 0, 0, 1024));
+    let bytes = data.records.unwrap().to_bytes();
+    let stored = Batches::new(&bytes).next().unwrap().unwrap();
+    assert_eq!(stored.header().max_timestamp.as_millis(), 1_700_000_000_000);
+}
+
+#[test]
 fn acks_zero_has_no_answer_and_a_failure_closes() {
     let harness = Harness::new();
     harness.create_topic("t", &[]);

@@ -4,11 +4,14 @@
 //! in the order of a connection's requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_controller::config::{TimestampSource, TopicCompression};
 use plimsoll_partition::{Append, AppendError, Appended, Partition};
-use plimsoll_record_batch::{self as record_batch, Batch, BatchError, Compression, Keys};
+use plimsoll_record_batch::{
+    self as record_batch, Batch, BatchError, Checked, Compression, Keys, TimestampType,
+};
 use plimsoll_segment_log::ToAppend;
 use plimsoll_types::Timestamp;
 use plimsoll_watermark::Mark;
@@ -253,7 +256,7 @@ fn checked(
     } else {
         Keys::Optional
     };
-    batch.check_records(&limits, keys)?;
+    let times = batch.check_records(&limits, keys)?;
     let mut bytes = match wanted_codec(config.compression) {
         Some(wanted) if wanted != codec => {
             let again = record_batch::recompress(&batch, wanted, &limits)
@@ -276,13 +279,18 @@ fn checked(
             before_max,
             after_max,
         } => {
-            check_times(
-                header.base_timestamp,
-                header.max_timestamp,
-                now,
-                *before_max,
-                *after_max,
-            )?;
+            if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
+                let message =
+                    "the topic keeps the producer's timestamps; the append time is not its to set";
+                return Err(Refused::new(ErrorCode::InvalidTimestamp, message));
+            }
+            check_times(&times, now, *before_max, *after_max)?;
+            if times.max_timestamp != header.max_timestamp {
+                // The index by time goes by this field, so it is made true, as Kafka does.
+                let mut stamped = bytes.to_vec();
+                record_batch::stamp_max_timestamp(&mut stamped, times.max_timestamp);
+                bytes = stamped.into();
+            }
             None
         }
     };
@@ -302,31 +310,24 @@ fn wanted_codec(config: TopicCompression) -> Option<Compression> {
     }
 }
 
-/// `message.timestamp.before.max.ms` and `after.max.ms` (KIP-937), for the batch's range of times.
+/// `message.timestamp.before.max.ms` and `after.max.ms` (KIP-937), for the records' range of times.
 fn check_times(
-    base: Timestamp,
-    max: Timestamp,
+    times: &Checked,
     now: Timestamp,
-    before_max: Option<std::time::Duration>,
-    after_max: Option<std::time::Duration>,
+    before_max: Option<Duration>,
+    after_max: Option<Duration>,
 ) -> Result<(), Refused> {
-    if max == Timestamp::NONE {
-        return Ok(());
-    }
     let refuse = |what: &str, time: Timestamp| {
-        Refused::new(
-            ErrorCode::InvalidTimestamp,
-            format!(
-                "timestamp {} is further {what} than the topic allows",
-                time.as_millis()
-            ),
-        )
+        let ms = time.as_millis();
+        let message = format!("timestamp {ms} is further {what} than the topic allows");
+        Err(Refused::new(ErrorCode::InvalidTimestamp, message))
     };
-    if before_max.is_some_and(|bound| now.since(base) > bound) {
-        return Err(refuse("in the past", base));
+    let (min, max) = (times.min_timestamp, times.max_timestamp);
+    if min != Timestamp::NONE && before_max.is_some_and(|bound| now.since(min) > bound) {
+        return refuse("in the past", min);
     }
-    if after_max.is_some_and(|bound| max.since(now) > bound) {
-        return Err(refuse("in the future", max));
+    if max != Timestamp::NONE && after_max.is_some_and(|bound| max.since(now) > bound) {
+        return refuse("in the future", max);
     }
     Ok(())
 }
