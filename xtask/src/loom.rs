@@ -27,9 +27,8 @@ pub(crate) fn loom(args: &LoomArgs) -> Result<()> {
 /// Runs the models of every crate that has some.
 pub(crate) fn models(filter: Option<&str>) -> Result<()> {
     for name in CRATES {
-        let mut test = cargo(["test", "--release", "--lib", "--tests", "-p", name]);
+        let mut test = cargo(["test", "--release", "--lib", "-p", name]);
         test.env("RUSTFLAGS", "--cfg loom")
-            .env("LOOM_MAX_PREEMPTIONS", "3")
             .env("CARGO_TARGET_DIR", target_dir().join("loom"))
             .args(filter);
         run(&mut test)?;

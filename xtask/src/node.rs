@@ -199,26 +199,11 @@ impl Drop for Node {
     }
 }
 
-/// Resident memory and CPU time of a process, from `/proc`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
-    /// Resident bytes.
-    pub(crate) rss_bytes: u64,
-    /// User and system time together.
-    pub(crate) cpu: Duration,
-}
-
-/// Reads a process's usage; None once it is gone.
-pub(crate) fn usage(pid: u32) -> Option<Usage> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold spaces.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    let ticks = field(14)? + field(15)?;
-    Some(Usage {
-        rss_bytes: field(24)? * rustix::param::page_size() as u64,
-        cpu: Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64),
-    })
+/// Resident memory of a process, from `/proc`; None once it is gone.
+pub(crate) fn rss_bytes(pid: u32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
 }
 
 /// The status of a GET on a node's HTTP port; None when nobody answers.

@@ -1,9 +1,9 @@
 //! `cargo xtask perf`: a real node under load.
 //!
 //! Starts a release node on loopback in an empty folder, lets the load generator
-//! (`plimsoll-loadgen` of the benches) drive it, and adds what only an outsider sees: CPU a
-//! gigabyte, resident memory, and from a second, shorter run under `strace` the system calls. It
-//! prints a table and a JSON line a metric; `--keep` writes both to `docs/perf/runs/`.
+//! (`plimsoll-loadgen` of the benches) drive it and watch its process, and adds from a second,
+//! shorter run under `strace` the system calls. It prints a table and a JSON line a metric;
+//! `--keep` writes both to `docs/perf/runs/`.
 
 mod report;
 mod sample;
@@ -16,8 +16,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use self::report::{Metric, Run};
-use self::sample::Sampler;
-use crate::node::{Place, scratch};
+use crate::node::{Node, Place, rss_bytes, scratch};
 use crate::run::{answers, output, run};
 use crate::workspace::{self, cargo, target_dir};
 
@@ -114,28 +113,16 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// What the generator measures, and CPU and memory of the node meanwhile.
+    /// What the generator measures, of itself and of the node's process.
     fn measured(&self) -> Result<Vec<Metric>> {
         let node = Place::new(self.node, &scratch("perf")?)?.start()?;
-        let sampler = Sampler::start(node.pid());
-        let mut metrics = self.generate(&node.bootstrap(), self.args.seconds)?;
-        let seen = sampler.stop()?;
-        let bytes: f64 = metrics
-            .iter()
-            .filter(|metric| metric.is_payload())
-            .map(|metric| metric.value)
-            .sum();
-        metrics.push(Metric::new("node_cpu", seen.cpu.as_secs_f64(), "s"));
-        if bytes > 0.0 {
-            let per_gigabyte = seen.cpu.as_secs_f64() / (bytes / 1e9);
-            metrics.push(Metric::new("node_cpu_per_gigabyte", per_gigabyte, "s/GB"));
-        }
+        let idle = rss_bytes(node.pid()).context("the node ended before the load")?;
+        let mut metrics = self.generate(&node, self.args.seconds, &[])?;
         metrics.push(Metric::new(
-            "node_rss_before",
-            seen.rss_before_bytes,
+            "broker_rss_before",
+            sample::as_f64(idle),
             "bytes",
         ));
-        metrics.push(Metric::new("node_rss_peak", seen.rss_peak_bytes, "bytes"));
         Ok(metrics)
     }
 
@@ -149,7 +136,8 @@ impl Bench<'_> {
             .arg(&counts)
             .spawn()
             .context("start strace")?;
-        let generated = self.generate(&node.bootstrap(), TRACED.as_secs());
+        // Without a warm-up, so that calls and requests are counted over the same time.
+        let generated = self.generate(&node, TRACED.as_secs(), &["--warmup-seconds", "0"]);
         // It writes its counts when what it watches ends.
         node.terminate()?;
         strace.wait()?;
@@ -161,11 +149,18 @@ impl Bench<'_> {
         sample::syscalls(&counts, requests)
     }
 
-    fn generate(&self, bootstrap: &str, seconds: u64) -> Result<Vec<Metric>> {
+    fn generate(&self, node: &Node, seconds: u64, more: &[&str]) -> Result<Vec<Metric>> {
         let mut command = Command::new(self.generator);
         command
-            .args(["run", self.scenario, "--bootstrap-server", bootstrap])
+            .args([
+                "run",
+                self.scenario,
+                "--bootstrap-server",
+                &node.bootstrap(),
+            ])
+            .args(["--pid", &node.pid().to_string()])
             .args(["--seconds", &seconds.to_string(), "--output", "jsonl"])
+            .args(more)
             .args(&self.args.loadgen);
         report::parse(&output(&mut command)?)
     }

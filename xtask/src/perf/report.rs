@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::run::output;
 use crate::workspace::{commit, root};
@@ -15,6 +16,9 @@ pub(super) struct Metric {
     pub(super) metric: String,
     pub(super) value: f64,
     pub(super) unit: String,
+    /// What the generator says of the load besides; kept as it is.
+    #[serde(flatten)]
+    context: Map<String, Value>,
 }
 
 impl Metric {
@@ -23,12 +27,8 @@ impl Metric {
             metric: metric.into(),
             value,
             unit: unit.to_owned(),
+            context: Map::new(),
         }
-    }
-
-    /// True for the bytes of records moved: what CPU is divided by.
-    pub(super) fn is_payload(&self) -> bool {
-        matches!(self.metric.as_str(), "produced_bytes" | "consumed_bytes")
     }
 
     /// True for the number of requests sent.
@@ -43,14 +43,6 @@ pub(super) fn parse(text: &str) -> Result<Vec<Metric>> {
         .filter(|line| line.starts_with('{'))
         .map(|line| serde_json::from_str(line).with_context(|| format!("read {line:?}")))
         .collect()
-}
-
-/// A line of the kept file.
-#[derive(Serialize)]
-struct Line<'a> {
-    scenario: &'a str,
-    #[serde(flatten)]
-    metric: &'a Metric,
 }
 
 /// A run of several scenarios, and what it ran on.
@@ -89,6 +81,7 @@ impl Run {
                 metric,
                 value,
                 unit,
+                ..
             },
         ) in &self.metrics
         {
@@ -100,9 +93,8 @@ impl Run {
     }
 
     fn lines(&self) -> String {
-        let lines = self.metrics.iter().map(|(scenario, metric)| {
-            serde_json::to_string(&Line { scenario, metric })
-                .expect("names and finite numbers are always JSON")
+        let lines = self.metrics.iter().map(|(_, metric)| {
+            serde_json::to_string(metric).expect("names and finite numbers are always JSON")
         });
         lines.collect::<Vec<_>>().join("\n")
     }

@@ -1,81 +1,15 @@
-//! What is seen of a node from outside: its CPU time, its memory, its system calls.
+//! What `strace` counted.
 
 use std::cmp::Reverse;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::report::Metric;
-use crate::node::usage;
 
-const INTERVAL: Duration = Duration::from_millis(100);
 /// How many kinds of system call are told; the rest is in the total.
 const KINDS: usize = 8;
-
-/// Watches a process until it is stopped.
-pub(super) struct Sampler {
-    pid: u32,
-    before: Option<crate::node::Usage>,
-    over: Arc<AtomicBool>,
-    peak: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
-}
-
-/// What was seen.
-pub(super) struct Seen {
-    pub(super) cpu: Duration,
-    pub(super) rss_before_bytes: f64,
-    pub(super) rss_peak_bytes: f64,
-}
-
-impl Sampler {
-    /// Begins to watch.
-    pub(super) fn start(pid: u32) -> Self {
-        let (over, peak) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let thread = {
-            let (over, peak) = (Arc::clone(&over), Arc::clone(&peak));
-            thread::spawn(move || {
-                while !over.load(Ordering::Relaxed) {
-                    if let Some(usage) = usage(pid) {
-                        peak.fetch_max(usage.rss_bytes, Ordering::Relaxed);
-                    }
-                    thread::sleep(INTERVAL);
-                }
-            })
-        };
-        Self {
-            pid,
-            before: usage(pid),
-            over,
-            peak,
-            thread,
-        }
-    }
-
-    /// Ends watching; an error if the process is gone.
-    pub(super) fn stop(self) -> Result<Seen> {
-        let after = usage(self.pid).context("the node ended under load")?;
-        let before = self.before.context("the node ended before the load")?;
-        self.over.store(true, Ordering::Relaxed);
-        self.thread
-            .join()
-            .expect("the sampling thread has nothing to panic about");
-        let peak = self.peak.load(Ordering::Relaxed).max(after.rss_bytes);
-        Ok(Seen {
-            cpu: after.cpu.saturating_sub(before.cpu),
-            rss_before_bytes: as_f64(before.rss_bytes),
-            rss_peak_bytes: as_f64(peak),
-        })
-    }
-}
 
 /// A count as a measured value; counts here are far below where this rounds.
 pub(super) fn as_f64(count: u64) -> f64 {
@@ -94,17 +28,17 @@ pub(super) fn syscalls(file: &Path, requests: f64) -> Result<Vec<Metric>> {
     let mut calls = parse(&text);
     calls.sort_by_key(|(_, count)| Reverse(*count));
     let total = as_f64(calls.iter().map(|(_, count)| count).sum());
-    let mut metrics = vec![Metric::new("node_syscalls", total, "calls")];
+    let mut metrics = vec![Metric::new("broker_syscalls", total, "calls")];
     if requests > 0.0 {
         metrics.push(Metric::new(
-            "node_syscalls_per_request",
+            "broker_syscalls_per_request",
             total / requests,
             "calls",
         ));
     }
     for (name, count) in calls.into_iter().take(KINDS) {
         metrics.push(Metric::new(
-            format!("node_syscalls_{name}"),
+            format!("broker_syscalls_{name}"),
             as_f64(count),
             "calls",
         ));

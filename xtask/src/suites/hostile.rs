@@ -16,7 +16,7 @@ use clap::Args;
 
 use super::Claims;
 use super::load::{Semantics, Topic};
-use crate::node::{Place, http_status, scratch, usage};
+use crate::node::{Place, http_status, rss_bytes, scratch};
 use crate::random::seed_or_now;
 use crate::run::output;
 use crate::steps::Done;
@@ -148,9 +148,8 @@ impl Watch {
 
     fn run(&self) {
         while !self.over.load(Ordering::Relaxed) {
-            if let Some(usage) = usage(self.pid) {
-                self.peak_rss_bytes
-                    .fetch_max(usage.rss_bytes, Ordering::Relaxed);
+            if let Some(bytes) = rss_bytes(self.pid) {
+                self.peak_rss_bytes.fetch_max(bytes, Ordering::Relaxed);
             }
             if http_status(self.http, "/livez") != Some(200) {
                 self.unanswered.fetch_add(1, Ordering::Relaxed);
