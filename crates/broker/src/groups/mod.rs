@@ -259,6 +259,14 @@ impl Broker {
         Ok(asked)
     }
 
+    /// Answers everyone who waits for a group, and whoever still comes: the node is stopping. A
+    /// join may wait for minutes for other members; no shutdown should.
+    pub fn stop_groups(&self) {
+        for shard in self.groups.shards() {
+            shard.failed(self.group_time());
+        }
+    }
+
     /// The time, as coordinators take it.
     pub(crate) fn group_time(&self) -> Now {
         Now {

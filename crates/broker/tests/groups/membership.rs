@@ -202,6 +202,20 @@ fn two_members_share_a_group_and_one_inherits_it() {
 }
 
 #[test]
+fn stopping_node_lets_no_join_wait() {
+    let mut node = Node::ready();
+    stable(&mut node);
+    let mut newcomer = begin_join(&mut node, 3, &Str::default());
+    assert_eq!(node.try_end(&mut newcomer).map(joined), None);
+    node.broker().stop_groups();
+    let told = joined(node.end(newcomer));
+    assert_eq!(told.error_code, ErrorCode::NotCoordinator.code());
+    let late = begin_join(&mut node, 3, &Str::default());
+    let told = joined(node.end(late));
+    assert_eq!(told.error_code, ErrorCode::CoordinatorNotAvailable.code());
+}
+
+#[test]
 fn silent_member_is_out_after_its_session() {
     let mut node = Node::ready();
     let member = stable(&mut node);
