@@ -42,27 +42,22 @@ pub struct Columns<'a, T> {
 }
 
 impl Output {
-    /// Prints one thing called `name`.
+    /// Prints one thing, a `kind`, called `name`.
     ///
     /// # Errors
     /// When standard output cannot be written.
     pub fn one<T: Serialize>(
         self,
+        kind: &str,
         name: &str,
         thing: &T,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
         match self {
             Self::Table | Self::Wide => print(&text()),
-            Self::Json => print(&format!("{:#}\n", document([(name, thing)])?)),
-            Self::Jsonl => print(&format!("{}\n", document([(name, thing)])?)),
-            Self::Name => {
-                let text = text();
-                print(&format!(
-                    "{}\n",
-                    text.split_whitespace().next().unwrap_or_default()
-                ))
-            }
+            Self::Json => print(&format!("{:#}\n", document([(kind, thing)])?)),
+            Self::Jsonl => print(&format!("{}\n", document([(kind, thing)])?)),
+            Self::Name => print(&format!("{name}\n")),
         }
     }
 

@@ -44,6 +44,11 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
     if let Some(code) = error.code() {
         return Failure::new(kind(code), format!("{error}{}", advice(code)));
     }
+    if let ClientError::NoBroker { attempts } = error
+        && let Some(first @ ClientError::Address { .. }) = attempts.first()
+    {
+        return failure(first);
+    }
     let (code, todo) = match error {
         ClientError::NoAddress | ClientError::Address { .. } => (Code::Usage, ""),
         ClientError::Unreachable { .. } | ClientError::NoBroker { .. } => (

@@ -77,8 +77,15 @@ pub struct Connect {
 pub struct Ask {
     #[command(flatten)]
     pub(crate) connect: Connect,
-    /// The form of the answer
-    #[arg(short, long, value_enum, default_value_t)]
+    /// The form of the answer: table, wide, json, jsonl or name
+    #[arg(
+        short,
+        long,
+        value_name = "FORM",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     pub(crate) output: Output,
 }
 
@@ -224,11 +231,19 @@ pub struct Produce {
     /// Empty values are null (tombstones)
     #[arg(short = 'Z', long)]
     pub(crate) null: bool,
-    /// How batches are compressed
-    #[arg(short = 'z', long, value_enum, default_value_t)]
+    /// How batches are compressed: none, gzip, snappy, lz4 or zstd
+    #[arg(
+        short = 'z',
+        long,
+        value_name = "CODEC",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
     pub(crate) compression: Codec,
-    /// Who must have a record before it counts as written
-    #[arg(short, long, value_enum, default_value_t)]
+    /// Who must have a record before it counts as written: all in-sync replicas, the leader (1), or
+    /// nobody (0)
+    #[arg(short, long, value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) acks: Acks,
     #[command(flatten)]
     pub(crate) connect: Connect,
@@ -293,9 +308,16 @@ pub struct Consume {
     /// How to print a record
     #[arg(short, long, value_name = "FORMAT", value_parser = crate::format::Format::parse)]
     pub(crate) format: Option<crate::format::Format>,
-    /// The form of the answer: "table" is the value of each record on a line, json and jsonl are
-    /// one document a record
-    #[arg(long, value_enum, default_value_t, conflicts_with = "format")]
+    /// The form of the answer: table (the value of each record on a line), wide, json or jsonl (one
+    /// document a record)
+    #[arg(
+        long,
+        value_name = "FORM",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        conflicts_with = "format"
+    )]
     pub(crate) output: Output,
     #[command(flatten)]
     pub(crate) connect: Connect,

@@ -88,8 +88,15 @@ Examples:
         /// Where the configuration comes from
         #[command(flatten)]
         sources: Sources,
-        /// The form of the answer
-        #[arg(short, long, value_enum, default_value_t)]
+        /// The form of the answer: table, wide, json, jsonl or name
+        #[arg(
+            short,
+            long,
+            value_name = "FORM",
+            value_enum,
+            default_value_t,
+            hide_possible_values = true
+        )]
         output: Output,
     },
 }

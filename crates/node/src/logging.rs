@@ -5,6 +5,7 @@
 use std::io::IsTerminal;
 
 use plimsoll_cli::{Code, Failure};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -60,9 +61,38 @@ fn anstream_wants_colour() -> bool {
     anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
 }
 
+/// A level, or filters such as `info,plimsoll_server=debug`. A word that is no level would be
+/// taken for a part of the program that does not exist, and nothing would be logged.
 fn filter(level: &str) -> Result<EnvFilter, Failure> {
+    let wrong = level.split(',').find(|filter| {
+        let (_, level) = filter.rsplit_once('=').unwrap_or(("", filter));
+        // The empty word would be taken for "error".
+        level.trim().is_empty() || level.trim().parse::<LevelFilter>().is_err()
+    });
+    if let Some(wrong) = wrong {
+        let what = format!("logging.level: {wrong:?} is no level, nor TARGET=LEVEL");
+        let todo = "Levels are error, warn, info, debug and trace";
+        return Err(Failure::new(Code::BadValue, format!("{what}. {todo}")));
+    }
     EnvFilter::builder().parse(level).map_err(|error| {
-        let what = format!("logging.level = {level:?} is neither a level nor filters: {error}");
-        Failure::new(Code::BadValue, what)
+        Failure::new(
+            Code::BadValue,
+            format!("logging.level = {level:?}: {error}"),
+        )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_told_from_nonsense() {
+        for level in ["info", "DEBUG", "off", "info,plimsoll_server=debug"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        for level in ["loud", "info,plimsoll_server", "a=b", ""] {
+            assert!(filter(level).is_err(), "{level}");
+        }
+    }
 }

@@ -64,7 +64,9 @@ pub(super) async fn status(args: Status) -> Result<(), Failure> {
         leaderless_partitions: leaderless,
         under_replicated_partitions: behind,
     };
-    args.ask.output.one("cluster", &cluster, || text(&cluster))
+    args.ask
+        .output
+        .one("cluster", &cluster.cluster_id, &cluster, || text(&cluster))
 }
 
 fn text(cluster: &Cluster) -> String {

@@ -57,7 +57,7 @@ pub(super) async fn create(args: TopicCreate) -> Result<(), Failure> {
         partitions: topic.partitions.len(),
         replicas: replicas(&topic),
     };
-    args.ask.output.one("topic", &created, || {
+    args.ask.output.one("topic", name.as_str(), &created, || {
         let Created {
             name,
             partitions,

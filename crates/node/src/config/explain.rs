@@ -55,7 +55,7 @@ pub fn explain(name: &str, layers: &Layers, output: Output) -> Result<(), Failur
         )
     })?;
     let explained = explained(key, layers);
-    output.one("key", &explained, || {
+    output.one("key", explained.key, &explained, || {
         let mut text = String::new();
         let rows = [
             ("key", explained.key),

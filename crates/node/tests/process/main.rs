@@ -1,0 +1,6 @@
+//! The real program in real processes: it starts, serves, stops, and survives being killed.
+
+mod cli;
+mod crash;
+mod lifecycle;
+mod node;
