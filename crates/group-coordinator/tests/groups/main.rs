@@ -14,3 +14,4 @@ mod room;
 mod session;
 mod static_members;
 mod sync;
+mod world;
