@@ -21,6 +21,10 @@ const SKIP_ASSIGNMENT_FROM_VERSION: i16 = 9;
 
 pub(crate) async fn handle(context: &Context, request: JoinGroupRequest) -> JoinGroupResponse {
     let member = text(&request.member_id);
+    if let Some(reason) = &request.reason {
+        let group = &request.group_id;
+        tracing::debug!(event = "member_joins", %group, %member, %reason);
+    }
     let request = join_request(context, &request);
     let group = request.group.clone();
     let asked = context

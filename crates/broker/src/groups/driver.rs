@@ -132,10 +132,11 @@ impl Driver {
             self.broker.groups.expect();
             return Some(self.broker.clock.now() + LOOK);
         }
+        let now = self.broker.group_time();
         let mut loads = self.lanes.iter().filter(|lane| lane.is_loading()).count();
         let mut next: Option<Monotonic> = None;
         for lane in &mut self.lanes {
-            let deadline = lane.step(&self.broker, &self.signal, &mut loads, cx);
+            let deadline = lane.step(&self.broker, now, &self.signal, &mut loads, cx);
             next = [next, deadline].into_iter().flatten().min();
         }
         next
@@ -165,11 +166,11 @@ impl Lane {
     fn step(
         &mut self,
         broker: &Arc<Broker>,
+        now: Now,
         signal: &Arc<Signal>,
         loads: &mut usize,
         cx: &mut Context<'_>,
     ) -> Option<Monotonic> {
-        let now = broker.group_time();
         if let State::Idle { not_before } = &self.state {
             if let Some(at) = not_before.filter(|at| *at > now.monotonic) {
                 return Some(at);

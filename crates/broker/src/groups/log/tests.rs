@@ -1,3 +1,5 @@
+//! Writes in, batches out, and groups again.
+
 use super::*;
 use plimsoll_group_coordinator::{
     CommitRequest, CommittedOffset, Input, LogRecord, Now, OffsetToCommit, ReplyTo, Text,

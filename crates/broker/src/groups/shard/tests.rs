@@ -1,3 +1,5 @@
+//! A shard without a log: the test says what became of its writes.
+
 use super::*;
 use plimsoll_group_coordinator::{CommitRequest, OffsetToCommit};
 use plimsoll_types::{Timestamp, TopicName};
