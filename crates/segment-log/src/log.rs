@@ -35,8 +35,8 @@ pub(crate) struct Shared {
     pub(crate) segments: ArcSwap<SegmentList>,
     /// Swapped by the writer, after the file has it.
     pub(crate) epochs: ArcSwap<EpochVector>,
-    /// Invariant L1: `log_start <= durable_end <= log_end` between operations. The writer stores
-    /// start and end, the flusher the durable end; truncation stores all, holding the flusher off.
+    /// Invariant L1: log start and durable end are never above the log end. The writer stores start
+    /// and end, the flusher the durable end; truncation stores all, holding the flusher off.
     pub(crate) log_start: AtomicU64,
     pub(crate) durable_end: AtomicU64,
     pub(crate) log_end: AtomicU64,

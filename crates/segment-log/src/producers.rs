@@ -154,6 +154,8 @@ impl ProducerState {
         if header.attributes.is_control() || producer.base_sequence < 0 {
             return;
         }
+        let newer = self.last().is_none_or(|last| last.last < header.base);
+        debug_assert!(newer, "L6: remembered in the order of the log");
         self.remember(Remembered {
             first_sequence: producer.base_sequence,
             last_sequence: last_sequence(producer, header),

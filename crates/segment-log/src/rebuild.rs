@@ -90,7 +90,7 @@ fn walk(
             if batch.header.end() > end {
                 break;
             }
-            if batch.header.base >= from {
+            if batch.header.end() > from {
                 each(&batch);
             }
         }

@@ -135,6 +135,8 @@ impl Upkeep {
         }
         if let Some(producers) = &capture.producers {
             producers_file::write(disk, dir, producers, capture.end)?;
+            // The checkpoint counts on it, and its batches may be gone.
+            disk.sync_dir(dir)?;
         }
         let generation = self.log.generation.load(Ordering::Acquire);
         let checkpoint = capture.checkpoint(generation);

@@ -5,7 +5,7 @@
 //! are built, opened and checked: what was promised is there, nothing else is, offsets are
 //! continuous, a second opening changes nothing, and the log goes on.
 //!
-//! `PLIMSOLL_CRASH_SEEDS=n` runs n workloads instead of a few.
+//! `PLIMSOLL_CRASH_SEEDS=n` runs n workloads instead of a few, `PLIMSOLL_CRASH_FIRST=m` from seed m.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -205,6 +205,9 @@ impl Workload {
         );
         let start = start.max(self.committed);
         let to = end - self.random.below((end - start) / 2 + 1);
+        if to == end {
+            return;
+        }
         self.disk.note(Event::Cutting(to));
         let end = self.log().writer.truncate_to(offset(to)).unwrap().get();
         self.disk.note(Event::Cut(end));
@@ -349,7 +352,7 @@ impl Model {
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(what()) }
+    holds.then_some(()).ok_or_else(what)
 }
 
 fn contents(log: &Opened) -> Result<BTreeMap<u64, Content>, String> {
@@ -482,15 +485,11 @@ fn brief(op: &Op<Event>) -> String {
 
 #[test]
 fn whatever_a_crash_leaves_is_made_whole() {
-    let seeds = std::env::var("PLIMSOLL_CRASH_SEEDS")
-        .ok()
-        .and_then(|n| n.parse().ok());
-    let first = std::env::var("PLIMSOLL_CRASH_FIRST")
-        .ok()
-        .and_then(|n| n.parse().ok());
-    let first = first.unwrap_or(1);
+    let chosen = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
+    let first: u64 = chosen("PLIMSOLL_CRASH_FIRST").unwrap_or(1);
+    let seeds: u64 = chosen("PLIMSOLL_CRASH_SEEDS").unwrap_or(6);
     let mut images = 0;
-    for seed in first..first + seeds.unwrap_or(8) {
+    for seed in first..first + seeds {
         println!("seed {seed}");
         images += crash_everywhere(seed);
     }

@@ -180,7 +180,7 @@ impl Recovered {
                 epochs_in_file: None,
                 high_watermark: Offset::ZERO,
                 cleaned_to: Offset::ZERO,
-                sync_before_append: false,
+                shorten_before_append: false,
                 changed: false,
             },
         }
@@ -289,6 +289,10 @@ fn finish(
 ) -> io::Result<Recovered> {
     let checkpoint = &plan.checkpoint;
     let log_end = scanned.end;
+    assert!(
+        log_end >= plan.durable_end,
+        "L8: no promised offset is given out again"
+    );
     let mut segments = sealed;
     segments.extend(scanned.segments);
     let log_start = checkpoint.log_start.min(log_end);
@@ -324,7 +328,7 @@ fn finish(
             epochs_in_file: in_file.then_some(entries),
             high_watermark: checkpoint.high_watermark.min(log_end),
             cleaned_to: checkpoint.cleaned_to.min(log_end),
-            sync_before_append: scanned.sync_before_append,
+            shorten_before_append: scanned.shorten_before_append,
             changed: log_end != checkpoint.recovery_point || report != Recovery::default(),
         },
         report,

@@ -38,7 +38,7 @@ pub(super) struct Scanned {
     pub(super) epochs: Loaded,
     pub(super) producers: ProducerStates,
     pub(super) dirty: Dirty,
-    pub(super) sync_before_append: bool,
+    pub(super) shorten_before_append: bool,
     pub(super) scanned_bytes: u64,
 }
 
@@ -77,7 +77,7 @@ pub(super) fn scan(
             epochs,
             producers,
             dirty: Dirty::default(),
-            sync_before_append: false,
+            shorten_before_append: false,
             scanned_bytes: 0,
         },
     };
@@ -135,7 +135,9 @@ impl Scanner<'_> {
             let part = self.scan_file(base, next)?;
             let goes_on = next.is_some_and(|next| next <= self.out.end);
             let broken = self.out.end < self.plan.durable_end && !goes_on;
-            if goes_on || broken {
+            if broken && part.bytes == 0 {
+                // Nothing of it is left: what is reported lost has its place.
+            } else if goes_on || broken {
                 self.seal(part)?;
             } else {
                 // Beyond the durable end: whatever comes after a break was torn off with it.
@@ -279,10 +281,11 @@ impl Scanner<'_> {
 
     fn epoch_fits(&self, header: &BatchHeader) -> bool {
         let epochs = &self.out.epochs;
-        if epochs.intact || header.base < self.plan.checkpoint.recovery_point {
-            return epochs.vector.epoch_at(header.base) == header.leader_epoch;
+        if epochs.vector.epoch_at(header.base) == header.leader_epoch {
+            return header.leader_epoch.is_some();
         }
-        header.leader_epoch.is_some() && header.leader_epoch >= epochs.vector.latest()
+        // A file that lost its end does not know of later epochs.
+        !epochs.intact && header.leader_epoch > epochs.vector.latest()
     }
 
     fn take(&mut self, part: &mut Part, batch: &Walked) {
@@ -390,10 +393,14 @@ impl Scanner<'_> {
     fn open_tail(&mut self, mut part: Part) -> io::Result<()> {
         let end = self.out.end;
         if part.file_bytes > part.bytes {
-            let path = Name::Segment(part.base).path(self.dir);
-            let file = self.disk().open(&path, OpenFile::Write)?;
-            file.set_bytes(part.bytes)?;
-            self.out.sync_before_append = true;
+            if part.torn {
+                let path = Name::Segment(part.base).path(self.dir);
+                self.disk()
+                    .open(&path, OpenFile::Write)?
+                    .set_bytes(part.bytes)?;
+            }
+            // Zeros stay until the log is written again: a start should not wait for the disk.
+            self.out.shorten_before_append = true;
         }
         self.mark_dirty(part.base, end)?;
         // What is there now is verified once, apart from what comes.

@@ -312,16 +312,7 @@ impl LogWriter {
     }
 
     fn reserve(&mut self, runs: &[Run]) -> Result<Vec<Reserved>, AppendError> {
-        if self.sync_before_append
-            && let Some(tail) = &self.tail
-        {
-            let file = tail.segment.writable(&self.log.host, &self.log.dir);
-            let file = file.map_err(|error| self.refused(error))?;
-            if let Err(error) = file.sync() {
-                return Err(self.log.fail(FailedStep::Sync, &error).into());
-            }
-        }
-        self.sync_before_append = false;
+        self.shorten()?;
         let mut reserved = Vec::with_capacity(runs.len());
         for run in runs {
             match self.reserve_one(run) {
@@ -333,6 +324,21 @@ impl LogWriter {
             }
         }
         Ok(reserved)
+    }
+
+    /// Takes away, durably, what a crash left behind the tail's batches.
+    fn shorten(&mut self) -> Result<(), AppendError> {
+        if self.shorten_before_append
+            && let Some(tail) = &self.tail
+        {
+            let file = tail.segment.writable(&self.log.host, &self.log.dir);
+            let file = file.map_err(|error| self.refused(error))?;
+            if let Err(error) = file.set_bytes(tail.bytes).and_then(|()| file.sync()) {
+                return Err(self.log.fail(FailedStep::Sync, &error).into());
+            }
+        }
+        self.shorten_before_append = false;
+        Ok(())
     }
 
     fn reserve_one(&mut self, run: &Run) -> io::Result<Reserved> {
@@ -404,6 +410,11 @@ impl LogWriter {
             position += u64::from(header.batch_bytes);
             end = header.end();
         }
+        assert_eq!(
+            position,
+            run.at + run.bytes,
+            "L7: all that is published was written"
+        );
         tail.bytes = position;
         tail.segment
             .publish(position, end, tail.builder.max_timestamp());

@@ -48,9 +48,9 @@ pub struct LogWriter {
     epochs_in_file: Option<usize>,
     high_watermark: Offset,
     pub(crate) cleaned_to: Offset,
-    /// The tail was shortened by recovery and must be synced before it is written: else a second
-    /// crash could bring the cut bytes back behind new ones.
-    sync_before_append: bool,
+    /// The tail's file may hold something behind its batches: it must be cut and synced before it
+    /// is written, or a second crash could bring that back behind new batches.
+    shorten_before_append: bool,
     bytes_since_checkpoint: u64,
     changed: bool,
 }
@@ -76,7 +76,7 @@ pub(crate) struct WriterStart {
     pub(crate) epochs_in_file: Option<usize>,
     pub(crate) high_watermark: Offset,
     pub(crate) cleaned_to: Offset,
-    pub(crate) sync_before_append: bool,
+    pub(crate) shorten_before_append: bool,
     pub(crate) changed: bool,
 }
 
@@ -91,7 +91,7 @@ impl LogWriter {
             epochs_in_file: start.epochs_in_file,
             high_watermark: start.high_watermark,
             cleaned_to: start.cleaned_to,
-            sync_before_append: start.sync_before_append,
+            shorten_before_append: start.shorten_before_append,
             bytes_since_checkpoint: 0,
             changed: start.changed,
         }

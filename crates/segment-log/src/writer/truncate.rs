@@ -192,6 +192,7 @@ impl LogWriter {
         let mut checkpoint = capture.checkpoint(generation);
         if !cut.producers.producers.is_empty() {
             crate::producers_file::write(disk, dir, &cut.producers, cut.end)?;
+            disk.sync_dir(dir)?;
             checkpoint.has_producers = true;
         }
         checkpoint.write(disk, dir)?;
@@ -209,7 +210,7 @@ impl LogWriter {
         let log = &self.log;
         self.tail = None;
         self.captured = None;
-        self.sync_before_append = false;
+        self.shorten_before_append = false;
         self.changed = true;
         let kept = |old: &Arc<Segment>| cut.kept.iter().any(|new| new.base == old.base);
         for segment in cut.gone.iter().filter(|segment| !kept(segment)) {
