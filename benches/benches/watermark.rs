@@ -12,26 +12,16 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::measurement::WallTime;
-use criterion::{
-    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use plimsoll_benches::contention::{Busy, small_work, together};
 use plimsoll_benches::marks::{Channel, Marks, Plain};
-use plimsoll_benches::settings::modest;
+use plimsoll_benches::settings::{id, modest};
 use plimsoll_benches::waiting::{self, Awaited, Task};
 use plimsoll_watermark::Watermarks;
 
 const READERS: [usize; 3] = [0, 1, 4];
 const FOLLOWERS: [u32; 3] = [1, 2, 4];
 const WAITERS: [u64; 4] = [1, 10, 100, 1000];
-
-fn id(parameter: &str, rival: &str, value: impl std::fmt::Display) -> BenchmarkId {
-    if rival.is_empty() {
-        BenchmarkId::new(parameter, value)
-    } else {
-        BenchmarkId::new(format!("{parameter}_{rival}"), value)
-    }
-}
 
 fn publish_with<M: Marks>(group: &mut BenchmarkGroup<'_, WallTime>) {
     for readers in READERS {

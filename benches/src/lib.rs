@@ -5,7 +5,10 @@
 //! `component_operation/parameter_rival/value`, so that a claim is a ratio within one run. The
 //! load generator of `cargo xtask perf` is the binary `plimsoll-loadgen` of this package.
 
+pub mod batches;
 pub mod contention;
+pub mod logs;
 pub mod marks;
 pub mod settings;
 pub mod waiting;
+pub mod writers;
