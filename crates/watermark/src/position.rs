@@ -27,7 +27,7 @@ pub struct Ends {
 ///
 /// A flusher takes it before it reads the log's end, a follower's session takes it when it
 /// attaches. If the replica's course is cut meanwhile, what is published on the handle changes
-/// nothing (invariant W6), where the same offset published by the replica's name could count
+/// nothing (W6), where the same offset published by the replica's name could count
 /// bytes that are gone.
 #[derive(Clone)]
 pub struct Position {
