@@ -12,7 +12,7 @@ use plimsoll_watermark::{TenureStart, Watermarks};
 
 use crate::append::{Append, Writer};
 use crate::combine::Combiner;
-use crate::config::PartitionConfig;
+use crate::config::{Durability, PartitionConfig};
 use crate::shared::{Shared, counts};
 
 /// Which partition it is: the id for life, the name for people.
@@ -104,15 +104,17 @@ impl Partition {
         let opened = segment_log::open(&dir, identity, config.log, host)?;
         let (log_start, log_end) = (opened.reader.log_start(), opened.reader.log_end());
         // What a killed process had written is readable again but perhaps not on disk. A lone
-        // replica's high watermark is its log end, and consumers may have seen all of it: so it is
-        // made durable before anybody is told of it, and no watermark goes back over a restart.
-        if opened.reader.durable_end() < log_end {
-            opened.sync.sync()?;
+        // replica's high watermark is its log end, and consumers may have seen all of it. Where a
+        // record counts once it is durable it is made so before anybody is told of it, and no
+        // watermark goes back over a restart; where it counts once it is written, it counts now.
+        let mut durable_end = opened.reader.durable_end();
+        if durable_end < log_end && config.durability == Durability::Fsync {
+            durable_end = opened.sync.sync()?;
         }
         let watermarks = Watermarks::new(TenureStart {
             leader_epoch,
             log_start,
-            durable_end: log_end,
+            durable_end,
             log_end,
             high_watermark: log_end,
             local: node,
