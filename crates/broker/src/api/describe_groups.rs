@@ -3,11 +3,12 @@
 use plimsoll_group_coordinator::{
     DescribedGroup as Group, DescribedMember as Member, GroupError, GroupState,
 };
-use plimsoll_wire::Str;
 use plimsoll_wire::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup, DescribedGroupMember,
 };
+use plimsoll_wire::{ErrorCode, Str};
 
+use crate::api::operations;
 use crate::context::Context;
 use crate::error_code::Coded;
 use crate::groups::convert::{bytes, str_of};
@@ -19,10 +20,14 @@ pub(crate) async fn handle(
     context: &Context,
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
-    let groups = request
-        .groups
-        .into_iter()
-        .map(|group| describe(context, group));
+    let may = request.include_authorized_operations;
+    let groups = request.groups.into_iter().map(|group| {
+        let mut described = describe(context, group);
+        if may && described.error_code == ErrorCode::None.code() {
+            described.authorized_operations = operations::GROUP;
+        }
+        described
+    });
     DescribeGroupsResponse {
         groups: groups.collect(),
         ..Default::default()

@@ -50,7 +50,8 @@ fn sort_out(
     let topic = |asked: &OffsetDeleteRequestTopic| {
         let partition = |p: &OffsetDeleteRequestPartition| {
             let index = u32::try_from(p.partition_index).ok();
-            let error = match (image.topic(&asked.name), index) {
+            let exists = index.filter(|index| image.partition(&asked.name, *index).is_some());
+            let error = match (image.topic(&asked.name), exists) {
                 (Some(topic), Some(index)) => {
                     offsets.push((topic.name.clone(), index));
                     ErrorCode::None

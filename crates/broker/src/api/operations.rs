@@ -17,6 +17,9 @@ const IDEMPOTENT_WRITE: i32 = 1 << 12;
 pub(crate) const TOPIC: i32 =
     READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
 
+/// On a group.
+pub(crate) const GROUP: i32 = READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+
 /// On the cluster.
 pub(crate) const CLUSTER: i32 = CREATE
     | ALTER

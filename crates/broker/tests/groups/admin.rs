@@ -164,6 +164,21 @@ fn group_is_described_in_every_version() {
 }
 
 #[test]
+fn operations_are_told_to_whom_asks() {
+    let mut node = Node::ready();
+    stable(&mut node);
+    let request = DescribeGroupsRequest {
+        groups: vec!["g".into()],
+        include_authorized_operations: true,
+    };
+    let Response::DescribeGroups(described) = node.call(5, request) else {
+        panic!("another response")
+    };
+    // Read, delete, describe, describe configs, alter configs.
+    assert_eq!(described.groups[0].authorized_operations, 0b1101_0100_1000);
+}
+
+#[test]
 fn unknown_group_is_dead_and_from_version_6_on_an_error() {
     let mut node = Node::ready();
     for version in versions(ApiKey::DescribeGroups) {
