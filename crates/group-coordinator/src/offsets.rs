@@ -61,23 +61,33 @@ impl Offsets {
 
     /// Every partition that has an offset, or will have one when the writes under way end.
     pub(crate) fn all(&self) -> Vec<(TopicName, u32)> {
-        self.select(|_, _| true)
+        self.select(|_| true)
     }
 
     pub(crate) fn of_topics(&self, topics: &[TopicName]) -> Vec<(TopicName, u32)> {
-        self.select(|topic, _| topics.contains(topic))
+        self.select(|topic| topics.contains(topic))
     }
 
-    fn select(&self, wanted: impl Fn(&TopicName, u32) -> bool) -> Vec<(TopicName, u32)> {
-        let durable = self.durable.iter().flat_map(|(topic, partitions)| {
+    fn select(&self, wanted: impl Fn(&TopicName) -> bool) -> Vec<(TopicName, u32)> {
+        let durable = self.durable.iter().filter(|(topic, _)| wanted(topic));
+        let durable = durable.flat_map(|(topic, partitions)| {
             partitions
                 .keys()
                 .map(|partition| (topic.clone(), *partition))
         });
-        let all: BTreeSet<_> = durable.chain(self.coming.keys().cloned()).collect();
-        all.into_iter()
-            .filter(|(topic, partition)| wanted(topic, *partition))
-            .collect()
+        let coming = self
+            .coming
+            .keys()
+            .filter(|(topic, _)| wanted(topic))
+            .cloned();
+        let all: BTreeSet<_> = durable.chain(coming).collect();
+        all.into_iter().collect()
+    }
+
+    /// How many partitions have an offset or will have one.
+    pub(crate) fn count_all(&self) -> usize {
+        let new = |key: &&(TopicName, u32)| self.get(key.0.as_str(), key.1).is_none();
+        self.count() + self.coming.keys().filter(new).count()
     }
 
     /// The partitions whose offset has ended, but for those about to get another.

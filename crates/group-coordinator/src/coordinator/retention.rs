@@ -20,7 +20,7 @@ impl Group {
     fn expire_offsets(&mut self, cx: &mut Context<'_>) {
         let retention = cx.config.offsets_retention;
         let gone = self.offsets.expired(self.expiry(), retention, cx.now.wall);
-        let all = gone.len() == self.offsets.all().len();
+        let all = gone.len() == self.offsets.count_all();
         if self.state == GroupState::Empty && all && !self.is_promised() {
             // What is left of it is the memory of a generation; nobody needs that.
             self.delete(cx);
