@@ -82,7 +82,6 @@ impl Source for Listener {
                 "Bytes written to clients.",
                 &counters.bytes_out,
             ),
-            counter("plimsoll_requests", "Requests begun.", &counters.requests),
             counter(
                 "plimsoll_requests_starved",
                 "Times that reading paused because request memory was used up.",

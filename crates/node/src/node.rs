@@ -126,6 +126,8 @@ impl Node {
         } = self;
         info!(event = "node_stopping");
         http.draining();
+        // Joins that wait for other members would wait as long as they; tell them now.
+        broker.stop_groups();
         let drained = kafka.shutdown(grace).await;
         groups.abort();
         // Ended before the logs close; an aborted task is what is expected.
@@ -201,7 +203,8 @@ async fn recover(broker: &Arc<Broker>) -> Result<(), Failure> {
         return Err(start_failure("a bug: opening the logs panicked"));
     }
     let (partitions, offline) = (count(&progress.done), count(&progress.failed));
-    let took_ms = TokioClock::monotonic().since(begun).as_millis();
+    let took = TokioClock::monotonic().since(begun);
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     info!(event = "recovered", partitions, offline, took_ms);
     Ok(())
 }

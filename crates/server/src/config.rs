@@ -37,8 +37,8 @@ pub struct Limits {
     pub max_frame_bytes: u32,
     /// Requests of one connection that may be under way; no further bytes are read above it.
     pub max_inflight_requests: usize,
-    /// Bytes of requests of all connections, arrived and not yet answered; no further bytes are
-    /// read above it.
+    /// Bytes of requests of all connections, arrived and not yet answered. Above it only small
+    /// requests are begun, and unfinished ones are given up, the greatest first.
     pub max_inflight_request_bytes: usize,
     /// Reply bytes of one connection that wait for its socket; no further request is started
     /// above it.
@@ -46,7 +46,7 @@ pub struct Limits {
     /// Time without any request after which a connection is closed (`connections.max.idle.ms`).
     pub max_idle: Duration,
     /// Time in which a frame must arrive whole, not counting one second for each
-    /// [`MIN_FRAME_BYTES_PER_SECOND`] that did arrive.
+    /// [`MIN_FRAME_BYTES_PER_SECOND`] that did arrive; and the longest silence within one.
     pub max_frame_time: Duration,
     /// Time for which a peer may take none of the bytes that wait for it.
     pub max_write_stall: Duration,

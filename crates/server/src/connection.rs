@@ -28,6 +28,11 @@ use crate::read::Reader;
 use crate::service::Service;
 use crate::write::Writer;
 
+/// A request this small is read even while request memory is used up.
+const SMALL_REQUEST_BYTES: usize = 4 << 10;
+/// How long an unfinished frame of up to two MiB is kept while request memory is used up.
+const MAX_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What the connections of one listener share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -94,6 +99,10 @@ struct Since {
     request: Instant,
     /// The unfinished frame's first byte; none while no frame is unfinished.
     frame: Option<Instant>,
+    /// The last byte read.
+    read: Instant,
+    /// The moment from which memory for the unfinished frame was lacking.
+    starving: Instant,
     /// The last time the peer took a reply byte, or the first that had to wait.
     write: Instant,
     /// The decision to end.
@@ -116,6 +125,8 @@ impl<'a, F: Future<Output = Answer>> Served<'a, F> {
             since: Since {
                 request: now,
                 frame: None,
+                read: now,
+                starving: now,
                 write: now,
                 ending: now,
             },
@@ -248,12 +259,13 @@ impl<'a, F: Future<Output = Answer>> Served<'a, F> {
         if self.reader.buffered_bytes() > 0 {
             self.since.frame.get_or_insert(now);
         }
-        if !self.has_memory(cx) {
+        if !self.has_memory(cx, now) {
             return Poll::Pending;
         }
         match std::task::ready!(self.reader.poll_read(cx, &self.socket)) {
             Ok(0) => self.end(End::ClientClosed, now),
             Ok(bytes) => {
+                self.since.read = now;
                 self.shared.counters.bytes_in.add(bytes);
                 self.share.take(bytes);
                 self.unframed_bytes += bytes;
@@ -268,14 +280,20 @@ impl<'a, F: Future<Output = Answer>> Served<'a, F> {
     }
 
     /// Whether request memory allows reading on; otherwise the task is woken when it does.
-    fn has_memory(&mut self, cx: &mut Context<'_>) -> bool {
+    ///
+    /// A connection with nothing under way may always begin a small request, so that heartbeats
+    /// and fetches go on while producers wait.
+    fn has_memory(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let budget = &self.shared.budget;
-        if !budget.is_exhausted() {
+        let is_modest =
+            self.pipeline.is_empty() && self.reader.buffered_bytes() < SMALL_REQUEST_BYTES;
+        if is_modest || !budget.is_exhausted() {
             self.starving = None;
             return true;
         }
         let starving = self.starving.get_or_insert_with(|| {
             self.shared.counters.starved.add(1);
+            self.since.starving = now;
             budget.starve()
         });
         if starving.poll_room(cx) {
@@ -321,14 +339,15 @@ impl<'a, F: Future<Output = Answer>> Served<'a, F> {
             return slow_reader;
         }
         if let Some(began) = self.since.frame {
-            let arrived = u64::try_from(self.reader.buffered_bytes()).unwrap_or(u64::MAX);
+            let arrived = self.reader.buffered_bytes();
+            if self.starving.is_some() {
+                return (self.since.starving + patience(arrived), End::RequestMemory);
+            }
+            let arrived = u64::try_from(arrived).unwrap_or(u64::MAX);
             let earned = Duration::from_secs(arrived / u64::from(MIN_FRAME_BYTES_PER_SECOND));
-            let end = if self.starving.is_some() {
-                End::RequestMemory
-            } else {
-                End::SlowSender
-            };
-            return (began + limits.max_frame_time + earned, end);
+            let slow = began + limits.max_frame_time + earned;
+            let stalled = self.since.read + limits.max_frame_time;
+            return (slow.min(stalled), End::SlowSender);
         }
         let idle_since = if self.pipeline.is_empty() {
             self.since.request
@@ -337,6 +356,13 @@ impl<'a, F: Future<Output = Answer>> Served<'a, F> {
         };
         (idle_since + limits.max_idle, End::Idle)
     }
+}
+
+/// How long an unfinished frame is kept while request memory is used up: the more it holds, the
+/// shorter, so that the greatest goes first and its memory lets the others finish.
+fn patience(held: usize) -> Duration {
+    let mebibytes = u32::try_from(held >> 20).unwrap_or(u32::MAX);
+    MAX_PATIENCE / mebibytes.max(1)
 }
 
 fn end_for(error: &FrameError) -> End {

@@ -1,7 +1,7 @@
 //! The way in of one connection: bytes into frames.
 //!
 //! Memory grows with the bytes that arrive, never with the length that a frame announces: a frame
-//! of which `n` bytes are here has a buffer of at most `4 n` + 64 KiB. Frames leave as slices of
+//! of which `n` bytes are here has a buffer of at most `4 n` + 4 KiB. Frames leave as slices of
 //! the buffer; nothing is copied but the head of a frame that outgrew its buffer.
 
 use std::io;
@@ -77,8 +77,8 @@ impl Reader {
         let room = self.buffer.capacity() - arrived;
         let frame = self.announced_bytes();
         if frame > arrived + self.read_bytes {
-            if room == 0 || room < self.read_bytes.min(frame - arrived) {
-                let vouched = arrived.saturating_mul(4).saturating_add(64 << 10);
+            if room < (arrived / 2).clamp(1, frame - arrived) {
+                let vouched = arrived.saturating_mul(4).saturating_add(MIN_READ_BYTES);
                 let mut larger = BytesMut::with_capacity(frame.min(vouched));
                 larger.extend_from_slice(&self.buffer);
                 self.buffer = larger;
@@ -128,12 +128,12 @@ mod tests {
 
     #[test]
     fn a_length_alone_buys_no_memory() {
-        assert!(room_for(1 << 30, 4) <= (64 << 10) + 16);
+        assert!(room_for(1 << 30, 4) <= MIN_READ_BYTES + 16);
     }
 
     #[test]
     fn room_grows_with_what_arrived_and_ends_with_the_frame() {
-        assert_eq!(room_for(1 << 30, 100_000), 400_000 + (64 << 10));
+        assert_eq!(room_for(1 << 30, 100_000), 400_000 + MIN_READ_BYTES);
         assert_eq!(room_for(1 << 20, 800_000), (1 << 20) + 4);
     }
 

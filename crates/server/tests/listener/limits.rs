@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use plimsoll_server::{Limits, Refusal};
+use plimsoll_server::{End, Limits, Refusal};
 use tokio::io::AsyncWriteExt;
 
 use crate::echo::{Client, ECHO, Echo, GATED, LARGE, eventually, framed, generous, request, start};
@@ -73,14 +73,66 @@ async fn bytes_above_the_budget_of_all_connections_are_left_in_the_socket() {
     eventually(|| echo.running.load(Ordering::SeqCst) == 1).await;
 
     let mut waiting = Client::connect(&server).await;
-    waiting.send(&request(ECHO, 2)).await;
+    let mut frame = vec![0; 16 << 10];
+    frame[0] = ECHO;
+    waiting.send(&framed(&frame)).await;
     eventually(|| server.counters().starved.get() > 0).await;
     assert_eq!(echo.started.lock().expect("not poisoned").len(), 1);
 
     echo.gate.add_permits(1);
-    assert_eq!(waiting.tag().await, 2);
+    assert_eq!(waiting.reply().await, frame);
     assert_eq!(parked.reply().await.len(), budget);
     assert_eq!(server.stats().inflight_request_bytes(), 0);
+}
+
+#[tokio::test]
+async fn small_requests_are_served_while_memory_is_used_up() {
+    let echo = Echo::new();
+    let budget = 64 << 10;
+    let server = start(
+        &echo,
+        Limits {
+            max_inflight_request_bytes: budget,
+            ..generous()
+        },
+    );
+    let mut parked = Client::connect(&server).await;
+    let mut large = vec![0; budget];
+    large[0] = GATED;
+    parked.send(&framed(&large)).await;
+    eventually(|| echo.running.load(Ordering::SeqCst) == 1).await;
+    let mut small = Client::connect(&server).await;
+    for tag in 0..3 {
+        small.send(&request(ECHO, tag)).await;
+        assert_eq!(small.tag().await, tag);
+    }
+    echo.gate.add_permits(1);
+    assert_eq!(parked.reply().await.len(), budget);
+}
+
+#[tokio::test]
+async fn unfinished_frames_that_use_up_memory_are_given_up_the_greatest_first() {
+    let server = start(
+        &Echo::new(),
+        Limits {
+            max_frame_bytes: 1 << 30,
+            max_inflight_request_bytes: 64 << 20,
+            ..generous()
+        },
+    );
+    let mut greedy = Client::connect(&server).await;
+    let mut half = framed(&[]);
+    half[..4].copy_from_slice(&(1_u32 << 30).to_be_bytes());
+    half.resize(64 << 20, 0);
+    let mut honest = Client::connect(&server).await;
+    let mut frame = vec![0; 1 << 20];
+    frame[0] = ECHO;
+    let honest_frame = framed(&frame);
+    // The greedy one is cut while it sends, or when it has sent.
+    let _ = greedy.0.write_all(&half).await;
+    honest.send(&honest_frame).await;
+    assert!(honest.reply().await == frame);
+    assert_eq!(server.counters().ended(End::RequestMemory), 1);
 }
 
 #[tokio::test]
