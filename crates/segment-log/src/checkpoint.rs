@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! frame "CKPT" (see `format`), body:
-//!  0 log start i64        24 high watermark i64    48 producers u8
-//!  8 generation u64       32 cleaned to i64        49 tail's base i64
-//! 16 recovery point i64   40 log time i64          57 tail's bytes u64
-//! 65 sealed segments u32, each: base i64, end i64, bytes u64, greatest timestamp i64
+//!  0 log start i64        24 high watermark i64    48 producers u8   49 cutting u8
+//!  8 generation u64       32 cleaned to i64        50 tail's base i64
+//! 16 recovery point i64   40 log time i64          58 tail's bytes u64
+//! 66 sealed segments u32, each: base i64, end i64, bytes u64, greatest timestamp i64
 //! ```
 //! The tail's base and bytes say where the recovery point is; without a tail the base is the
 //! recovery point itself. `producers` is 1 if the snapshot of that offset holds the producers, and
-//! 0 if there were none. Not here: when it is written, and what recovery does with it.
+//! 0 if there were none. `cutting` is 1 while segments from the recovery point on are left over from
+//! before a cut of the log: they are not read but removed. Not here: when it is written, and what recovery does with it.
 
 use std::io;
 use std::path::Path;
@@ -40,6 +41,8 @@ pub(crate) struct Checkpoint {
     /// The greatest timestamp the log has seen, which producers expire by.
     pub(crate) log_time: Timestamp,
     pub(crate) has_producers: bool,
+    /// Segments from the recovery point on left the log by a cut.
+    pub(crate) cutting: bool,
     pub(crate) tail_base: Offset,
     pub(crate) tail_bytes: u64,
     /// The segments before the tail.
@@ -57,6 +60,7 @@ impl Checkpoint {
             cleaned_to: Offset::ZERO,
             log_time: Timestamp::NONE,
             has_producers: false,
+            cutting: false,
             tail_base: start,
             tail_bytes: 0,
             sealed: Vec::new(),
@@ -72,6 +76,7 @@ impl Checkpoint {
         body.extend_from_slice(&self.cleaned_to.to_wire().to_be_bytes());
         body.extend_from_slice(&self.log_time.as_millis().to_be_bytes());
         body.push(u8::from(self.has_producers));
+        body.push(u8::from(self.cutting));
         body.extend_from_slice(&self.tail_base.to_wire().to_be_bytes());
         body.extend_from_slice(&self.tail_bytes.to_be_bytes());
         let sealed = u32::try_from(self.sealed.len()).expect("far fewer segments than 2^32");
@@ -95,6 +100,7 @@ impl Checkpoint {
             cleaned_to: fields.offset()?,
             log_time: Timestamp::from_millis(fields.i64()?),
             has_producers: fields.u8()? != 0,
+            cutting: fields.u8()? != 0,
             tail_base: fields.offset()?,
             tail_bytes: fields.u64()?,
             sealed: Vec::new(),
@@ -150,6 +156,7 @@ mod tests {
             cleaned_to: Offset::new(10),
             log_time: Timestamp::from_millis(44),
             has_producers: true,
+            cutting: true,
             tail_base: Offset::new(20),
             tail_bytes: 777,
             sealed: vec![extent(0), extent(10)],

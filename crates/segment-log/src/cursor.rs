@@ -34,7 +34,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// At the front.
+    /// Nowhere yet: to be sent somewhere by a seek or [`Cursor::rewind`].
     pub(crate) fn new(
         segment: Arc<Segment>,
         resident: Arc<Resident>,
@@ -42,7 +42,7 @@ impl Cursor {
     ) -> Self {
         // Bytes first: the index then has an entry for every interval below them.
         let bytes = segment.bytes();
-        let mut cursor = Self {
+        Self {
             segment,
             resident,
             epochs,
@@ -51,9 +51,12 @@ impl Cursor {
             interval: 0,
             interval_end: 0,
             fault: None,
-        };
-        cursor.enter(0);
-        cursor
+        }
+    }
+
+    /// Goes to the first batch.
+    pub(crate) fn rewind(&mut self) {
+        self.enter(0);
     }
 
     /// Where it is.

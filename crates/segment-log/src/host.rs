@@ -21,8 +21,8 @@ pub struct LogHost {
 
 impl LogHost {
     /// A host on the machine's file system, with at most `max_open_segments` segments mapped or
-    /// open at a time. Each costs at most two maps' worth of the process's limit and, if it is
-    /// written, one descriptor; slices on their way to somebody keep a map beyond that.
+    /// open at a time. Each costs one map and, if it is written, two descriptors; slices on their
+    /// way to somebody keep a map beyond that.
     #[must_use]
     pub fn new(max_open_segments: usize) -> Self {
         Self::on(Arc::new(RealDisk), max_open_segments)

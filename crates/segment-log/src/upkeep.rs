@@ -85,6 +85,7 @@ impl Capture {
             cleaned_to: self.cleaned_to,
             log_time: self.log_time,
             has_producers: self.producers.is_some(),
+            cutting: false,
             tail_base: tail.map_or(self.end, |(segment, _)| segment.base),
             tail_bytes: tail.map_or(0, |(_, bytes)| *bytes),
             sealed: self.sealed.iter().map(|segment| segment.extent()).collect(),

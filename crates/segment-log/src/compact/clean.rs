@@ -63,7 +63,9 @@ impl Compaction {
     }
 
     fn cursor(&self, segment: &Arc<Segment>) -> Result<Cursor, CompactionError> {
-        self.reader().cursor(segment).map_err(stopped)
+        let mut cursor = self.reader().cursor(segment).map_err(stopped)?;
+        cursor.rewind();
+        Ok(cursor)
     }
 
     /// The latest offset of each key from where the log is dirty on, and how far the map reached.

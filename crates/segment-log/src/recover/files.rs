@@ -14,6 +14,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Identity;
 use crate::damage::DamageKind;
 use crate::disk::Disk;
+use crate::epochs_file;
 use crate::format::Unreadable;
 use crate::layout::{CHECKPOINT, DURABLE, META, Name};
 use crate::meta;
@@ -124,6 +125,11 @@ pub(super) fn plan(
             report.leftovers += 1;
         }
     }
+    let cutting = std::mem::take(&mut checkpoint.cutting);
+    if cutting {
+        finish_cut(disk, dir, &checkpoint, &mut names)?;
+        report.leftovers += 1;
+    }
     let noted = found
         .noted
         .filter(|noted| !known || noted.generation == checkpoint.generation);
@@ -170,6 +176,29 @@ fn last_base(names: &[Name]) -> Offset {
 
 fn is_segment(name: &str) -> bool {
     matches!(Name::parse(name), Name::Segment(_) | Name::Swap { .. })
+}
+
+/// A cut had happened: what is beyond it goes, and only then is the cut over.
+fn finish_cut(
+    disk: &dyn Disk,
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    names: &mut Vec<Name>,
+) -> io::Result<()> {
+    let beyond = |name: &Name| match name {
+        Name::Segment(base) | Name::Index(base) => *base >= checkpoint.recovery_point,
+        _ => false,
+    };
+    for name in names.iter().filter(|name| beyond(name)) {
+        disk.remove(&name.path(dir))?;
+    }
+    names.retain(|name| !beyond(name));
+    let mut epochs = epochs_file::load(disk, dir)?;
+    if epochs.intact && epochs.vector.truncate_to(checkpoint.recovery_point) {
+        epochs_file::rewrite(disk, dir, &epochs.vector)?;
+    }
+    disk.sync_dir(dir)?;
+    checkpoint.write(disk, dir)
 }
 
 /// Compaction had decided: its output takes the place of what it was made from.

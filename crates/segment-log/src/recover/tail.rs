@@ -82,6 +82,8 @@ pub(super) fn scan(
         },
     };
     scanner.run()?;
+    // Nothing was ever synced, perhaps not even the directory's own name.
+    scanner.out.dirty.parent |= plan.durable_end == Offset::ZERO;
     Ok(scanner.out)
 }
 

@@ -177,8 +177,8 @@ impl LogWriter {
 
     fn begin_epoch(&mut self, entry: EpochEntry) -> Result<(), AppendError> {
         self.log.poison.check()?;
-        let mut vector = EpochVector::clone(&self.log.epochs.load());
-        match vector.latest() {
+        let current = self.log.epochs.load();
+        match current.latest() {
             Some(latest) if latest > entry.epoch => {
                 return Err(AppendError::StaleEpoch {
                     latest,
@@ -186,8 +186,10 @@ impl LogWriter {
                 });
             }
             Some(latest) if latest == entry.epoch => return Ok(()),
-            _ => vector.push(entry),
+            _ => {}
         }
+        let mut vector = EpochVector::clone(&current);
+        vector.push(entry);
         if self.log.has_dir.load(Ordering::Acquire) {
             self.write_epochs(&vector, Some(entry))
                 .map_err(|error| self.refused(error))?;

@@ -59,19 +59,23 @@ impl LogWriter {
         let list = self.log.segments.load();
         let mut left = list.bytes();
         let mut start = self.log_start();
-        for segment in list.all() {
-            let bytes = segment.bytes();
-            let goes = segment.end() <= below && bytes > 0;
-            // A timestamp in the future is not older than anything, and none at all never expires.
+        for segment in list
+            .all()
+            .iter()
+            .take_while(|segment| segment.end() <= below)
+        {
+            left -= segment.bytes();
+            // A timestamp in the future is not older than anything.
             let written = segment.max_timestamp();
             let known = written != Timestamp::NONE;
             let expired = known && retention.age.is_some_and(|age| now.since(written) > age);
-            let over = |limit| segment.is_sealed() && left - bytes >= limit;
-            if !goes || !(expired || retention.bytes.is_some_and(over)) {
+            let over = |limit| segment.is_sealed() && left >= limit;
+            if expired || retention.bytes.is_some_and(over) {
+                start = start.max(segment.end());
+            } else if known || retention.age.is_none() {
                 break;
             }
-            left -= bytes;
-            start = start.max(segment.end());
+            // One without a timestamp, empty or lost, goes with the next that does.
         }
         start
     }

@@ -3,7 +3,8 @@
 //! Nothing is overwritten and no file is shortened, as readers may hold slices of it: what remains
 //! of the segment in which the cut lies is sealed where it is cut, and the next append begins a new
 //! file. The checkpoint that says so is the moment at which the cut has happened; before it a crash
-//! leaves the log as it was, after it recovery takes away what is left beyond.
+//! leaves the log as it was, after it recovery takes away what is left beyond. A second checkpoint
+//! says that nothing is left: a file that an earlier cut ended still holds what was cut then.
 
 use std::io;
 use std::sync::Arc;
@@ -195,13 +196,22 @@ impl LogWriter {
             disk.sync_dir(dir)?;
             checkpoint.has_producers = true;
         }
+        checkpoint.cutting = true;
         checkpoint.write(disk, dir)?;
+        if let Some(parent) = dir.parent()
+            && std::mem::take(&mut log.dirty.lock().parent)
+        {
+            disk.sync_dir(parent)?;
+        }
         log.sealed_below.store(cut.end.get(), Ordering::Release);
         log.generation.store(generation, Ordering::Release);
         self.publish_cut(&cut, log_start);
         epochs_after(&log, &cut)?;
         self.epochs_in_file = Some(cut.epochs.entries().len());
         remove_gone(disk, dir, &cut)?;
+        // Only from here on may a segment take one of the names.
+        checkpoint.cutting = false;
+        checkpoint.write(disk, dir)?;
         self.producers = cut.producers;
         Ok(())
     }
