@@ -1,24 +1,26 @@
 //! A proxy that loses replies.
 //!
 //! It stands between a node and its clients; the node advertises the proxy's address, so that
-//! every connection goes through it. After some replies it swallows one and cuts the connection:
-//! the node has done what it was asked, and the client cannot know. A client must ask again, and
-//! an idempotent producer's records must still be there once.
+//! every connection goes through it. Now and then it swallows the reply to a Produce request and
+//! cuts the connection: the records are written, and the client cannot know. It must write them
+//! again, and an idempotent producer's records must still be there once. Other replies pass, so
+//! that what is tested is the node and not how a client bears a bad network.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::Result;
 
 use crate::random::Random;
 
-/// Replies that a connection gets through at least: it takes some to begin to write.
-const MIN_REPLIES: u64 = 2;
-/// A connection is cut after fewer replies than this beyond the least.
-const MORE_REPLIES: u64 = 10;
+/// One in so many replies to Produce requests is lost.
+const ONE_IN: u64 = 5;
+/// The API key of Produce.
+const PRODUCE: [u8; 2] = [0, 0];
 
 /// A running proxy; it ends with the process, and takes no connections once dropped.
 pub(super) struct Flaky {
@@ -43,11 +45,11 @@ impl Flaky {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                let replies = MIN_REPLIES + random.below(MORE_REPLIES);
+                let random = Random::new(random.next());
                 // A node that refuses is told to the client by closing its connection.
                 if let Ok(node) = TcpStream::connect((Ipv4Addr::LOCALHOST, node)) {
                     let cuts = Arc::clone(&cuts);
-                    thread::spawn(move || pass_on(&client, &node, replies, &cuts));
+                    thread::spawn(move || pass_on(&client, &node, random, &cuts));
                 }
             }
         });
@@ -68,19 +70,35 @@ impl Drop for Flaky {
     }
 }
 
-/// Passes requests on, and as many replies; swallows the next reply and cuts both connections.
-fn pass_on(client: &TcpStream, node: &TcpStream, replies: u64, cuts: &AtomicU64) {
+/// Passes requests and replies on until a reply is lost or a side ends.
+fn pass_on(client: &TcpStream, node: &TcpStream, mut random: Random, cuts: &AtomicU64) {
+    // Correlation ids of the Produce requests under way.
+    let produced = Mutex::new(HashSet::new());
     thread::scope(|scope| {
         scope.spawn(|| {
-            // Ends when either side does.
-            let _ = std::io::copy(&mut &*client, &mut &*node);
+            while let Some(request) = next_frame(client) {
+                if request.get(4..6) == Some(&PRODUCE)
+                    && let Some(correlation) = request.get(8..12)
+                {
+                    let mut produced = produced.lock().expect("nobody panics with the lock");
+                    produced.insert(correlation.to_vec());
+                }
+                if { node }.write_all(&request).is_err() {
+                    break;
+                }
+            }
+            // Failing means that it is closed already.
             let _ = node.shutdown(Shutdown::Both);
         });
-        for left in (0..=replies).rev() {
-            let Some(reply) = next_reply(node) else { break };
-            if left == 0 {
+        while let Some(reply) = next_frame(node) {
+            let mut produced = produced.lock().expect("nobody panics with the lock");
+            let of_produce = reply.get(4..8).is_some_and(|id| produced.remove(id));
+            drop(produced);
+            if of_produce && random.below(ONE_IN) == 0 {
                 cuts.fetch_add(1, Ordering::Relaxed);
-            } else if { client }.write_all(&reply).is_err() {
+                break;
+            }
+            if { client }.write_all(&reply).is_err() {
                 break;
             }
         }
@@ -89,12 +107,12 @@ fn pass_on(client: &TcpStream, node: &TcpStream, replies: u64, cuts: &AtomicU64)
     });
 }
 
-/// The next frame of a node, its size in front; None at the end.
-fn next_reply(mut node: &TcpStream) -> Option<Vec<u8>> {
-    let mut reply = vec![0; 4];
-    node.read_exact(&mut reply).ok()?;
-    let size = u32::from_be_bytes(reply[..4].try_into().expect("the slice has four bytes"));
-    reply.resize(4 + usize::try_from(size).ok()?, 0);
-    node.read_exact(&mut reply[4..]).ok()?;
-    Some(reply)
+/// The next frame of a stream, its size in front; None at the end.
+fn next_frame(mut stream: &TcpStream) -> Option<Vec<u8>> {
+    let mut frame = vec![0; 4];
+    stream.read_exact(&mut frame).ok()?;
+    let size = u32::from_be_bytes(frame[..4].try_into().expect("the slice has four bytes"));
+    frame.resize(4 + usize::try_from(size).ok()?, 0);
+    stream.read_exact(&mut frame[4..]).ok()?;
+    Some(frame)
 }

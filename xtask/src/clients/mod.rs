@@ -65,6 +65,8 @@ pub(crate) enum Target {
 
 /// `cargo xtask clients`.
 pub(crate) fn clients(args: &ClientsArgs) -> Result<()> {
+    // A mistyped name is told before a long build, not after it.
+    named(&args.names)?;
     let target = match (args.against, &args.binary) {
         (Against::Kafka, _) => Target::Kafka,
         (Against::Plimsoll, Some(binary)) => Target::Plimsoll(binary.clone()),
