@@ -161,7 +161,7 @@ impl Node {
     }
 
     /// Runs the driver until `work` is done.
-    fn run<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn run<T>(&mut self, work: impl Future<Output = T>) -> T {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut cx = Context::from_waker(&waker);
         let mut work = pin!(work);
