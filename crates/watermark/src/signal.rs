@@ -67,12 +67,15 @@ impl Signal {
         Poll::Pending
     }
 
+    /// Leaves the task's waker. Wakers are foreign code, cloned and dropped outside the lock.
     fn leave_waker(&self, cx: &Context<'_>) {
-        let mut sleeper = self.sleeper.lock();
-        match &mut *sleeper {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        let is_known = |known: &Waker| known.will_wake(cx.waker());
+        if self.sleeper.lock().as_ref().is_some_and(is_known) {
+            return;
         }
+        let waker = cx.waker().clone();
+        let previous = self.sleeper.lock().replace(waker);
+        drop(previous);
     }
 }
 
