@@ -17,6 +17,6 @@ mod verb;
 mod verbs;
 
 pub use failure::{Code, Exit, Failure};
-pub use output::{Columns, Output};
+pub use output::{Columns, Output, print};
 pub use verb::*;
 pub use verbs::run;

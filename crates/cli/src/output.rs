@@ -153,8 +153,12 @@ pub(crate) fn table(rows: impl IntoIterator<Item = Vec<String>>) -> String {
     text
 }
 
-/// Writes to standard output, uncoloured where that is no terminal.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+/// Writes to standard output, uncoloured where that is no terminal. A reader that went away is no
+/// failure.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     unless_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }

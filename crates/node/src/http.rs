@@ -35,7 +35,14 @@ impl Http {
     /// Binds the port and begins to answer.
     pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
         let address = address::resolve("http.listen", &config.http_listen).await?;
-        let fail = |error| cannot_listen("http.listen", "--http-listen", address, &error);
+        let fail = |error| {
+            cannot_listen(
+                "http.listen",
+                "--http-listen (dev: --http-port)",
+                address,
+                &error,
+            )
+        };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         let build = Build {

@@ -45,13 +45,10 @@ fn run(command: Command) -> Result<(), Failure> {
             }
         }
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "plimsoll",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            let mut command = Arguments::command();
+            clap_complete::generate(shell, &mut command, "plimsoll", &mut script);
+            plimsoll_cli::print(&String::from_utf8_lossy(&script))
         }
     }
 }

@@ -88,6 +88,15 @@ impl Node {
             let todo = "the limit on open files is low; raise it with ulimit -n";
             warn!(event = "fewer_connections", wanted, max_connections, todo);
         }
+        for (key, address) in [
+            ("kafka.listen", self.kafka.address()),
+            ("http.listen", self.http.address),
+        ] {
+            if !address.ip().is_loopback() {
+                let note = "whoever reaches this port is let in: nothing authenticates them yet";
+                warn!(event = "open_to_the_network", key, %address, note);
+            }
+        }
         if config.peer_listen_is_set {
             warn!(
                 event = "peer_listen_unused",
@@ -161,7 +170,7 @@ async fn listen(config: &Config) -> Result<Listener, Failure> {
     Listener::bind(address, config.sockets).map_err(|error| {
         cannot_listen(
             "kafka.listen",
-            "--kafka-listen",
+            "--kafka-listen (dev: --kafka-port)",
             error.address,
             &error.source,
         )

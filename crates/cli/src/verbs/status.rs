@@ -34,6 +34,7 @@ pub(super) async fn status(args: Status) -> Result<(), Failure> {
     let admin = admin(&args.ask.connect).await?;
     let described = admin.cluster().await?;
     let metadata = admin.client().metadata().await?;
+    let users = || metadata.topics.values().filter(|topic| !topic.is_internal);
     let partitions = || metadata.topics.values().flat_map(|topic| &topic.partitions);
     let leaderless = partitions()
         .filter(|partition| partition.leader.is_none())
@@ -55,12 +56,8 @@ pub(super) async fn status(args: Status) -> Result<(), Failure> {
         cluster_id: described.cluster_id,
         controller: described.controller.map(NodeId::get),
         nodes: nodes.collect(),
-        topics: metadata
-            .topics
-            .values()
-            .filter(|topic| !topic.is_internal)
-            .count(),
-        partitions: partitions().count(),
+        topics: users().count(),
+        partitions: users().map(|topic| topic.partitions.len()).sum(),
         leaderless_partitions: leaderless,
         under_replicated_partitions: behind,
     };
