@@ -22,6 +22,8 @@ mod tally;
 mod target;
 mod window;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
@@ -31,8 +33,19 @@ use process::Watched;
 use report::Report;
 use target::Target;
 
-fn main() -> Result<()> {
-    match Args::parse().command {
+fn main() -> ExitCode {
+    match act(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In a line, without the backtrace that `Debug` would add.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: Command) -> Result<()> {
+    match command {
         Command::List => {
             list();
             Ok(())
