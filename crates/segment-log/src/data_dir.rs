@@ -166,7 +166,7 @@ impl DataDir {
     /// # Errors
     /// See [`DataDirError`].
     pub fn open(path: &Path, node: &NodeIdentity) -> Result<Self, DataDirError> {
-        fs::create_dir_all(path).map_err(|source| io_error(path, source))?;
+        create(path)?;
         let lock = lock(path)?;
         let boot_id = boot_id()?;
         let (state, last_shutdown) = match State::read(path)? {
@@ -371,6 +371,20 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Makes the directory, and every new name on the way to it durable.
+fn create(path: &Path) -> Result<(), DataDirError> {
+    let missing: Vec<_> = path.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs::create_dir_all(path).map_err(|source| io_error(path, source))?;
+    for dir in missing {
+        let parent = dir.parent().filter(|parent| *parent != Path::new(""));
+        let parent = parent.unwrap_or(Path::new("."));
+        RealDisk
+            .sync_dir(parent)
+            .map_err(|source| io_error(parent, source))?;
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<File, DataDirError> {

@@ -172,3 +172,26 @@ impl Shared {
         self.damage.lock().clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read::LogReader;
+    use crate::sync::LogSync;
+    use crate::writer::LogWriter;
+
+    #[test]
+    fn an_idle_log_is_small() {
+        let parts = [
+            size_of::<Shared>(),
+            size_of::<LogConfig>(),
+            size_of::<SegmentList>(),
+            size_of::<EpochVector>(),
+            size_of::<LogWriter>(),
+            size_of::<LogReader>(),
+            size_of::<LogSync>(),
+        ];
+        let bytes: usize = parts.iter().sum();
+        assert!(bytes <= 1024, "{bytes}: {parts:?}");
+    }
+}

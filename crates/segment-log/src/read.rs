@@ -352,7 +352,7 @@ impl LogReader {
         self.log.poison.get()
     }
 
-    /// Bytes on the log's disk that are its own, roughly: for whoever watches the disk.
+    /// Whether the log has a directory yet: it gets one with its first batch.
     #[must_use]
     pub fn has_files(&self) -> bool {
         self.log.has_dir.load(Ordering::Acquire)

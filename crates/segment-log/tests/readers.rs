@@ -140,3 +140,25 @@ fn keyed_value(key: u64, value: &[u8]) -> plimsoll_segment_log::ToAppend {
         .unwrap();
     finish(builder)
 }
+
+#[test]
+fn a_sync_after_an_append_covers_it_whoever_else_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_in(dir.path(), small());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (sync, stop) = (log.sync.clone(), &stop);
+            scope.spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    sync.sync().unwrap();
+                }
+            });
+        }
+        for n in 0..300u64 {
+            let appended = log.writer.append(EPOCH, &[keyed_value(n, b"x")]).unwrap();
+            assert!(log.sync.sync().unwrap() >= appended.log_end);
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+}

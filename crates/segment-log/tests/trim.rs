@@ -281,3 +281,30 @@ fn a_reset_log_starts_empty_where_it_is_told() {
     drop(log);
     assert_eq!(open_in(empty.path(), small()).reader.log_start(), offset(5));
 }
+
+#[test]
+fn a_segment_without_timestamps_goes_with_the_next_that_expires() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_in(dir.path(), small());
+    for at in [-1, 1_000, 50_000] {
+        log.writer.append(EPOCH, &[batch_at(at, &[b"x"])]).unwrap();
+        log.writer.roll();
+    }
+    let second = Retention {
+        age: Some(Duration::from_secs(1)),
+        ..NOTHING
+    };
+    assert!(
+        log.writer
+            .retain(&second, time(1_500), Offset::MAX)
+            .unwrap()
+            .is_none()
+    );
+    log.writer
+        .retain(&second, time(3_000), Offset::MAX)
+        .unwrap()
+        .unwrap()
+        .run()
+        .unwrap();
+    assert_eq!(log.reader.log_start(), offset(2));
+}

@@ -1,13 +1,13 @@
 //! The file system of the machine.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
+use std::io::{self, IoSlice, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile, OpenFile, write_all_at};
@@ -30,11 +30,13 @@ impl Disk for RealDisk {
             OpenFile::CreateNew => options.write(true).create_new(true),
             OpenFile::Replace => options.write(true).create(true).truncate(true),
         };
-        Ok(Box::new(RealFile(options.open(path)?)))
+        Ok(Box::new(RealFile(open_quietly(&options, path)?)))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        let mut bytes = Vec::new();
+        open_quietly(OpenOptions::new().read(true), path)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -125,6 +127,17 @@ impl DiskFile for RealFile {
 
     fn map(&self, bytes: u64, frontier: Arc<AtomicU64>) -> io::Result<SegmentMap> {
         SegmentMap::new(&self.0, bytes, frontier)
+    }
+}
+
+/// Opens a file so that reading it does not note the time of access: on a busy disk that note can
+/// wait for the journal, and a start after a crash reads thousands of files.
+fn open_quietly(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let quiet = i32::try_from(OFlags::NOATIME.bits()).unwrap_or(0);
+    match options.clone().custom_flags(quiet).open(path) {
+        // Only a file's owner may.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path),
+        result => result,
     }
 }
 
