@@ -55,29 +55,39 @@ fn run(
     let logging = Logging::start(&config.logging)?;
     crate::panics::end_the_process_where_needed();
     let runtime = runtime(config.threads)?;
-    runtime.block_on(async {
-        let mut signals = Signals::listen()?;
-        let node = tokio::select! {
-            node = Node::start(&config) => node?,
-            // Nothing is under way that could be finished; recovery starts over next time.
-            () = signals.stop() => return Ok(()),
-        };
-        greet(&node);
-        loop {
-            match signals.next().await {
-                Asked::Stop => break,
-                Asked::Report => report::log_partitions(node.broker()),
-                Asked::Reload => reload(&logging, layers()),
-            }
+    let done = runtime.block_on(until_stopped(&config, &logging, layers, greet));
+    // Whoever stops a node during a long recovery, or twice, does not wait for the disk.
+    runtime.shutdown_background();
+    done
+}
+
+async fn until_stopped(
+    config: &Config,
+    logging: &Logging,
+    layers: impl Fn() -> Result<Layers, Failure>,
+    greet: impl FnOnce(&Node),
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let node = tokio::select! {
+        node = Node::start(config) => node?,
+        // Nothing is under way that could be finished; recovery starts over next time.
+        () = signals.stop() => return Ok(()),
+    };
+    greet(&node);
+    loop {
+        match signals.next().await {
+            Asked::Stop => break,
+            Asked::Report => report::log_partitions(node.broker()),
+            Asked::Reload => reload(logging, layers()),
         }
-        tokio::select! {
-            stopped = node.stop() => stopped,
-            () = signals.stop() => {
-                warn!(event = "node_killed", "a second signal: stopped at once");
-                Err(Failure::new(Code::Stopped, "stopped at once by a second signal"))
-            }
+    }
+    tokio::select! {
+        stopped = node.stop() => stopped,
+        () = signals.stop() => {
+            warn!(event = "node_killed", "a second signal: stopped at once");
+            Err(Failure::new(Code::Stopped, "stopped at once by a second signal"))
         }
-    })
+    }
 }
 
 /// The runtime a node runs on.

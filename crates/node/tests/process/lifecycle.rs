@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
+use plimsoll_wire::encode_request;
+use plimsoll_wire::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::node::{Node, plimsoll, run};
@@ -128,4 +130,68 @@ fn dev_says_how_to_reach_it_and_leaves_nothing_behind() {
     kill_process(Pid::from_child(&dev), Signal::TERM).expect("it runs");
     assert!(dev.wait().expect("it ends").success());
     assert_eq!(temporary.path().read_dir().expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_second_signal_ends_a_node_that_waits_for_its_clients() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut node = Node::start_with(dir.path(), &["--set", "shutdown.grace.ms=600000"]);
+    node.ok(&["topic", "create", "t"], b"");
+    let mut client = TcpStream::connect(&node.bootstrap).expect("open");
+    let fetch = FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 600_000,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        topics: vec![FetchTopic {
+            topic: "t".into(),
+            partitions: vec![FetchPartition {
+                partition_max_bytes: 1 << 20,
+                ..FetchPartition::default()
+            }],
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
+    };
+    let ask = encode_request(11, 1, None, &fetch.into());
+    client.write_all(&ask.concat()).expect("open");
+    // An answer to a request after it would wait for it; another connection's does not.
+    node.ok(&["status"], b"");
+    node.signal(Signal::TERM);
+    node.event("node_stopping");
+    node.signal(Signal::TERM);
+    assert_eq!(node.wait().code(), Some(1));
+}
+
+#[test]
+fn a_node_with_too_few_descriptors_says_how_many_it_needs() {
+    let mut shell = std::process::Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_plimsoll");
+    let output = shell
+        .args([
+            "-c",
+            &format!("ulimit -n 300; exec {program} serve --data-dir none"),
+        ])
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("error[P0109]") && said.contains("ulimit -n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_environment_sets_keys_and_explain_says_so() {
+    let output = plimsoll()
+        .args(["config", "explain", "log.retention.ms"])
+        .env("PLIMSOLL_LOG__RETENTION__MS", "60000")
+        .output()
+        .expect("the program is built");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("60000") && said.contains("PLIMSOLL_LOG__RETENTION__MS"),
+        "{said}"
+    );
 }

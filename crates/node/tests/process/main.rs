@@ -2,5 +2,6 @@
 
 mod cli;
 mod crash;
+mod hostile;
 mod lifecycle;
 mod node;

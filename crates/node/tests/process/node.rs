@@ -60,14 +60,25 @@ impl Node {
     }
 
     pub(crate) fn start_with(dir: &Path, more: &[&str]) -> Self {
-        let mut child = plimsoll()
-            .args([
-                "serve",
-                "--kafka-listen",
-                "127.0.0.1:0",
-                "--http-listen",
-                "127.0.0.1:0",
-            ])
+        Self::spawn(plimsoll(), dir, more)
+    }
+
+    /// Starts a node under a limit on open files.
+    pub(crate) fn start_with_descriptors(dir: &Path, limit: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_plimsoll");
+        shell.args([
+            "-c",
+            &format!("ulimit -n {limit}; exec {program} \"$@\""),
+            "sh",
+        ]);
+        Self::spawn(shell, dir, &[])
+    }
+
+    fn spawn(mut program: Command, dir: &Path, more: &[&str]) -> Self {
+        let mut child = program
+            .args(["serve", "--kafka-listen", "127.0.0.1:0"])
+            .args(["--http-listen", "127.0.0.1:0"])
             .args(["--set", "group.initial.rebalance.delay.ms=0"])
             .args(["--set", "offsets.topic.num.partitions=1"])
             .arg("--data-dir")
