@@ -1,5 +1,7 @@
 //! What the log asks of a disk, so that tests can stand a failing one in its place.
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,10 +24,20 @@ pub(crate) trait Disk: fmt::Debug + Send + Sync {
 pub(crate) trait DiskFile: fmt::Debug + Send {
     /// Writes all of `bytes` at `at`.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
+    /// Keeps room for `from..to` without making the file longer; room that is there stays.
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()>;
     /// Makes the content durable.
     fn sync(&self) -> io::Result<()>;
-    /// Cuts the file.
+    /// Cuts the file, and gives back the room that was kept behind its end.
     fn set_len(&self, len: u64) -> io::Result<()>;
+}
+
+/// Whether `error` says that there is no room, which passes; everything else is a broken disk.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// The machine's own file system.
@@ -62,6 +74,20 @@ struct RealFile(File);
 impl DiskFile for RealFile {
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, at)
+    }
+
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        if to <= from {
+            return Ok(());
+        }
+        loop {
+            match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, from, to - from) {
+                Err(Errno::INTR) => {}
+                // Some file systems cannot: writes are refused there once the disk is full.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+                result => return Ok(result?),
+            }
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -12,6 +12,11 @@
 //! everyone is told why ([`Stopped`]); a snapshot, asked for by [`Quorum::wants_snapshot`], takes
 //! every log file away that it covers, so the directory does not outgrow what it says.
 //!
+//! A full disk is no failure as long as nothing is being synced: entries that find no room are
+//! refused ([`CommitError::Full`]), leave nothing behind, and are taken again once there is room.
+//! Room of [`Limits::reserve_bytes`] is kept for entries that lead to more space or that a start
+//! needs ([`Room::Reserved`]), so that a full disk can be emptied, and the process restarted on it.
+//!
 //! ```
 //! let dir = tempfile::tempdir()?;
 //! let limits = plimsoll_quorum::Limits::default();
@@ -57,14 +62,28 @@
 //! | while a snapshot is written | a `.tmp` file | removed |
 //! | after a snapshot's rename, before old files go | snapshots and log files below it | snapshots are removed; log files are read past, and go with the next snapshot |
 //!
+//! | while a refused group is cut | a bad frame, and behind it none that calls it durable | cut there: nobody was told that the group is committed |
+//!
 //! Damage to the very last group is told from a torn write only if the mark behind it reached the
 //! disk, as it does within seconds; that is the price of not syncing twice a commit.
+//!
+//! ## A full disk
+//!
+//! The reserve is room behind the end of the last log file, allocated without making the file
+//! longer: no other file can take it, and reading knows nothing of it. Room for a group and for the
+//! reserve behind it is allocated before the group is written; where that fails, only the group's
+//! [`Room::Reserved`] entries are written, into the room that is there. A next log file begins only
+//! with a reserve of its own; until there is room for it, this one outgrows
+//! [`Limits::log_file_bytes`]. On a file system that cannot allocate ahead, or that copies on
+//! write, there is no such reserve, and every entry is refused once the disk is full. A sync that
+//! fails, even for want of room, is the end as any other: what the disk then holds is unknown.
 
 mod disk;
 mod format;
 mod log;
 mod queue;
 mod recover;
+mod tail;
 
 use bytes::Bytes;
 use disk::{Disk, RealDisk};
@@ -75,7 +94,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 pub use log::SnapshotError;
-pub use queue::{Committed, Proposal, ProposeError, Stopped};
+pub use queue::{CommitError, Committed, Proposal, ProposeError, Room, Stopped};
 pub use recover::{Fault, OpenError, Recovery};
 
 /// One committed entry.
@@ -105,6 +124,8 @@ pub struct Limits {
     pub log_file_bytes: u64,
     /// Bytes of log after which a snapshot is wanted, or twice the last snapshot if that is more.
     pub snapshot_after_bytes: u64,
+    /// Room kept on the disk for entries of [`Room::Reserved`].
+    pub reserve_bytes: u64,
 }
 
 impl Default for Limits {
@@ -113,6 +134,9 @@ impl Default for Limits {
             max_queued_bytes: 128 << 20,
             log_file_bytes: 4 << 20,
             snapshot_after_bytes: 16 << 20,
+            // Several starts of a node that leads ten thousand partitions, and any number of
+            // deletions.
+            reserve_bytes: 4 << 20,
         }
     }
 }
@@ -143,7 +167,7 @@ pub fn open(dir: &Path, limits: Limits) -> Result<Opened, OpenError> {
 }
 
 fn open_on(disk: Arc<dyn Disk>, dir: &Path, limits: Limits) -> Result<Opened, OpenError> {
-    let found = recover::recover(&*disk, dir)?;
+    let found = recover::recover(&*disk, dir, limits.reserve_bytes)?;
     let queue = Arc::new(Queue::new(found.last_index, limits.max_queued_bytes));
     let files = Arc::new(Mutex::new(found.files));
     let writer = log::Writer {
@@ -152,8 +176,8 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path, limits: Limits) -> Result<Opened, Op
         queue: Arc::clone(&queue),
         files: Arc::clone(&files),
         tail: found.tail,
-        end: found.tail_end,
         log_file_bytes: limits.log_file_bytes,
+        reserve_bytes: limits.reserve_bytes,
     };
     let thread = std::thread::Builder::new()
         .name("metadata-log".to_owned())
@@ -198,7 +222,15 @@ impl Quorum {
     /// # Errors
     /// Too many bytes wait, the entry is too large, or the log has stopped.
     pub fn propose(&self, entry: Bytes) -> Result<Proposal, ProposeError> {
-        Queue::propose(&self.queue, entry)
+        self.propose_within(Room::Free, entry)
+    }
+
+    /// As [`Quorum::propose`], with a say in what is used of a full disk.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn propose_within(&self, room: Room, entry: Bytes) -> Result<Proposal, ProposeError> {
+        Queue::propose(&self.queue, entry, room)
     }
 
     /// The last committed index; 0 before the first entry.

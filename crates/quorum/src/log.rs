@@ -1,10 +1,10 @@
 //! The thread that writes the log, and the snapshots that keep the log short.
 
-use crate::disk::{Disk, DiskFile};
-use crate::format::{self, Frame};
-use crate::queue::Queue;
-use crate::recover::create_log;
-use crate::{Entry, Snapshot};
+use crate::Snapshot;
+use crate::disk::{Disk, is_full};
+use crate::format::{self, FRAME_BYTES, Frame};
+use crate::queue::{Proposed, Queue, Room};
+use crate::tail::{AppendError, Tail};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,18 +52,17 @@ pub(crate) struct Writer {
     pub(crate) dir: PathBuf,
     pub(crate) queue: Arc<Queue>,
     pub(crate) files: Arc<Mutex<Files>>,
-    pub(crate) tail: Box<dyn DiskFile>,
-    /// Where the next frame goes in `tail`.
-    pub(crate) end: u64,
+    pub(crate) tail: Tail,
     pub(crate) log_file_bytes: u64,
+    pub(crate) reserve_bytes: u64,
 }
 
 impl Writer {
     /// Writes what is proposed until the queue closes or the disk fails.
     pub(crate) fn run(mut self) {
         let stop = StopOnUnwind(Arc::clone(&self.queue));
-        while let Some((group, durable)) = self.queue.take() {
-            if let Err(error) = self.write(group, durable) {
+        while let Some((group, committed)) = self.queue.take() {
+            if let Err(error) = self.write(group, committed) {
                 let place = self.dir.display();
                 self.queue
                     .stop(&format!("writing to {place} failed: {error}"));
@@ -74,50 +73,107 @@ impl Writer {
         drop(stop);
     }
 
-    /// Writes and syncs a group, tells of it, and readies the file for the next one.
-    fn write(&mut self, group: Vec<Entry>, durable: u64) -> io::Result<()> {
-        let Some(last) = group.last().map(|entry| entry.index) else {
+    /// Writes and syncs what there is room for of a group, tells of it, and readies the file for
+    /// the next one. An error is the end of the log; a full disk before the sync is none.
+    fn write(&mut self, group: Vec<Proposed>, committed: u64) -> io::Result<()> {
+        let group = self.refuse_without_room(group)?;
+        if group.is_empty() {
             return Ok(());
-        };
-        let mut frames = Vec::new();
-        for entry in &group {
-            let payload = Some(&*entry.bytes);
-            let index = entry.index;
-            format::encode_frame(
-                &mut frames,
-                Frame {
-                    index,
-                    durable,
-                    payload,
-                },
-            );
         }
-        self.append(&frames)?;
+        let mut frames = Vec::new();
+        let mut last = committed;
+        for proposed in &group {
+            last += 1;
+            let frame = Frame {
+                index: last,
+                durable: committed,
+                payload: Some(&*proposed.bytes),
+            };
+            format::encode_frame(&mut frames, frame);
+        }
+        match self.append(&frames) {
+            Ok(()) => {}
+            Err(AppendError::Full(error)) => {
+                self.queue.refuse(group, &error);
+                return Ok(());
+            }
+            Err(AppendError::Broken(error)) => return Err(error),
+        }
         self.tail.sync()?;
         self.queue.commit(group);
-        if self.end >= self.log_file_bytes {
-            // The next file's header says that this one was synced, as a mark would.
-            let mut files = self.files.lock();
-            (self.tail, self.end) = create_log(&*self.disk, &self.dir, &mut files, last + 1)?;
+        // The next file's header says that this one was synced, as a mark does.
+        if self.tail.end() >= self.log_file_bytes && self.roll(last + 1)? {
             return Ok(());
         }
-        let mut mark = Vec::new();
-        let (index, durable, payload) = (last, last, None);
-        format::encode_frame(
-            &mut mark,
-            Frame {
-                index,
-                durable,
-                payload,
-            },
-        );
-        self.append(&mark)
+        self.mark(last)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.tail.write_at(bytes, self.end)?;
-        self.end += bytes.len() as u64;
-        self.files.lock().set_last_bytes(self.end);
+    /// Makes room for a group, its mark and the reserve. If there is none, refuses those entries
+    /// that may not use the reserve, and returns the others.
+    fn refuse_without_room(&mut self, group: Vec<Proposed>) -> io::Result<Vec<Proposed>> {
+        let frames = group.iter().map(|entry| FRAME_BYTES + entry.bytes.len());
+        let bytes = frames.sum::<usize>() + FRAME_BYTES;
+        match self.tail.make_room(bytes as u64, self.reserve_bytes) {
+            Ok(()) => Ok(group),
+            Err(error) if is_full(&error) => {
+                let (refused, rest) = group
+                    .into_iter()
+                    .partition(|entry| entry.room == Room::Free);
+                self.queue.refuse(refused, &error);
+                Ok(rest)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes over to the log file of `first_index`. `false`: the disk has no room for it and its
+    /// reserve, and this one goes on.
+    fn roll(&mut self, first_index: u64) -> io::Result<bool> {
+        let begun = Tail::begin(&*self.disk, &self.dir, first_index, self.reserve_bytes);
+        let next = match begun {
+            Ok(next) => next,
+            Err(error) if is_full(&error) => {
+                self.remove_unfinished(first_index)?;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        next.sync()?;
+        self.disk.sync_dir(&self.dir)?;
+        self.files.lock().push(first_index, next.end());
+        std::mem::replace(&mut self.tail, next).finish();
+        Ok(true)
+    }
+
+    /// Takes a file away that did not get its header. Durably, before the file before it is
+    /// written again: only the last file may end in a torn group.
+    fn remove_unfinished(&self, first_index: u64) -> io::Result<()> {
+        match self.disk.remove(&format::log_path(&self.dir, first_index)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.disk.sync_dir(&self.dir),
+        }
+    }
+
+    /// Notes in the file that everything up to `last` is synced.
+    fn mark(&mut self, last: u64) -> io::Result<()> {
+        let mut mark = Vec::new();
+        let (index, durable, payload) = (last, last, None);
+        let frame = Frame {
+            index,
+            durable,
+            payload,
+        };
+        format::encode_frame(&mut mark, frame);
+        match self.append(&mark) {
+            // The next group says the same.
+            Ok(()) | Err(AppendError::Full(_)) => Ok(()),
+            Err(AppendError::Broken(error)) => Err(error),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), AppendError> {
+        self.tail.append(bytes)?;
+        self.files.lock().set_last_bytes(self.tail.end());
         Ok(())
     }
 }
@@ -209,13 +265,22 @@ pub(crate) fn install(
 
 fn write_snapshot(disk: &dyn Disk, dir: &Path, path: &Path, snapshot: &Snapshot) -> io::Result<()> {
     let unfinished = path.with_extension("tmp");
-    let file = disk.open(&unfinished)?;
+    let written = write_unfinished(disk, &unfinished, snapshot);
+    if written.is_err() {
+        // It takes room that the disk may not have; if it stays, the next open removes it.
+        drop(disk.remove(&unfinished));
+    }
+    written?;
+    disk.rename(&unfinished, path)?;
+    disk.sync_dir(dir)
+}
+
+fn write_unfinished(disk: &dyn Disk, path: &Path, snapshot: &Snapshot) -> io::Result<()> {
+    let file = disk.open(path)?;
     let head = format::encode_snapshot_head(snapshot.index, &snapshot.bytes);
     // An earlier attempt that failed may have left more.
     file.set_len(0)?;
     file.write_at(&head, 0)?;
     file.write_at(&snapshot.bytes, head.len() as u64)?;
-    file.sync()?;
-    disk.rename(&unfinished, path)?;
-    disk.sync_dir(dir)
+    file.sync()
 }

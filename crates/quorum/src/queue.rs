@@ -13,7 +13,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// Nothing is written to the metadata log any more; the process should end.
+/// Nothing is written to the metadata log any more; the process should end. What was proposed and
+/// not committed may or may not be there after the next open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the metadata log takes no entries: {reason}")]
 pub struct Stopped {
@@ -42,6 +43,40 @@ pub enum ProposeError {
     },
 }
 
+/// Why a proposal is not committed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The log stopped before.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The disk has no room for it. It is not in the log and never will be; the log takes others,
+    /// and this one again once there is room.
+    #[error("the disk has no room for the entry, which was not written: {reason}")]
+    Full {
+        /// What the disk said.
+        reason: Arc<str>,
+    },
+}
+
+/// Which entries may use the room that is kept for a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Only what is free beside the reserve: for entries that can wait for space.
+    Free,
+    /// The reserve as well: for entries that lead to more space, or that a start needs.
+    Reserved,
+}
+
+/// An entry that waits for the writer.
+#[derive(Debug)]
+pub(crate) struct Proposed {
+    /// Its place among all that was ever proposed; what is refused leaves gaps in no log.
+    ticket: u64,
+    pub(crate) bytes: Bytes,
+    pub(crate) room: Room,
+}
+
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -54,17 +89,24 @@ pub(crate) struct Queue {
 
 #[derive(Debug)]
 struct State {
-    proposed: Vec<Entry>,
+    proposed: Vec<Proposed>,
     unread: VecDeque<Entry>,
     /// Bytes proposed and not yet read off the stream.
     bytes: usize,
-    last_proposed: u64,
+    last_ticket: u64,
     last_committed: u64,
-    wakers: BTreeMap<u64, Waker>,
+    /// By ticket, those whose proposals are still held.
+    waiting: BTreeMap<u64, Waiting>,
     stopped: Option<Stopped>,
     closing: bool,
     /// Whether anyone reads the stream.
     has_reader: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    outcome: Option<Result<u64, CommitError>>,
+    waker: Option<Waker>,
 }
 
 impl Queue {
@@ -74,9 +116,9 @@ impl Queue {
                 proposed: Vec::new(),
                 unread: VecDeque::new(),
                 bytes: 0,
-                last_proposed: last_index,
+                last_ticket: 0,
                 last_committed: last_index,
-                wakers: BTreeMap::new(),
+                waiting: BTreeMap::new(),
                 stopped: None,
                 closing: false,
                 has_reader: true,
@@ -87,7 +129,11 @@ impl Queue {
         }
     }
 
-    pub(crate) fn propose(queue: &Arc<Self>, bytes: Bytes) -> Result<Proposal, ProposeError> {
+    pub(crate) fn propose(
+        queue: &Arc<Self>,
+        bytes: Bytes,
+        room: Room,
+    ) -> Result<Proposal, ProposeError> {
         if bytes.len() > MAX_ENTRY_BYTES {
             let bytes = bytes.len();
             return Err(ProposeError::TooLarge { bytes });
@@ -101,17 +147,22 @@ impl Queue {
             return Err(ProposeError::Busy { queued_bytes });
         }
         state.bytes += bytes.len();
-        state.last_proposed += 1;
-        let index = state.last_proposed;
-        state.proposed.push(Entry { index, bytes });
+        state.last_ticket += 1;
+        let ticket = state.last_ticket;
+        state.waiting.insert(ticket, Waiting::default());
+        state.proposed.push(Proposed {
+            ticket,
+            bytes,
+            room,
+        });
         queue.proposed.notify_one();
         let queue = Arc::clone(queue);
-        Ok(Proposal { queue, index })
+        Ok(Proposal { queue, ticket })
     }
 
     /// Waits for proposals and takes them all, with the last committed index; `None` when the
     /// queue is closed and empty.
-    pub(crate) fn take(&self) -> Option<(Vec<Entry>, u64)> {
+    pub(crate) fn take(&self) -> Option<(Vec<Proposed>, u64)> {
         let mut state = self.state.lock();
         while state.proposed.is_empty() {
             if state.closing || state.stopped.is_some() {
@@ -122,21 +173,33 @@ impl Queue {
         Some((std::mem::take(&mut state.proposed), state.last_committed))
     }
 
-    /// `entries` are on disk.
-    pub(crate) fn commit(&self, entries: Vec<Entry>) {
+    /// `group` is on disk, right behind the last committed entry.
+    pub(crate) fn commit(&self, group: Vec<Proposed>) {
         let mut state = self.state.lock();
-        let Some(last) = entries.last().map(|entry| entry.index) else {
-            return;
-        };
-        assert!(last > state.last_committed, "commits go forward");
-        state.last_committed = last;
-        if state.has_reader {
-            state.unread.extend(entries);
-        } else {
-            state.bytes -= entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
+        let mut woken = Vec::new();
+        for Proposed { ticket, bytes, .. } in group {
+            state.last_committed += 1;
+            let index = state.last_committed;
+            woken.extend(state.decide(ticket, Ok(index)));
+            if state.has_reader {
+                state.unread.push_back(Entry { index, bytes });
+            } else {
+                state.bytes -= bytes.len();
+            }
         }
-        let later = state.wakers.split_off(&(last + 1));
-        let woken = std::mem::replace(&mut state.wakers, later);
+        self.tell(state, woken);
+    }
+
+    /// Nothing of `group` is on disk, for want of room.
+    pub(crate) fn refuse(&self, group: Vec<Proposed>, error: &std::io::Error) {
+        let reason: Arc<str> = error.to_string().into();
+        let mut state = self.state.lock();
+        let mut woken = Vec::new();
+        for Proposed { ticket, bytes, .. } in group {
+            state.bytes -= bytes.len();
+            let reason = Arc::clone(&reason);
+            woken.extend(state.decide(ticket, Err(CommitError::Full { reason })));
+        }
         self.tell(state, woken);
     }
 
@@ -146,14 +209,15 @@ impl Queue {
         let reason = reason.into();
         state.stopped.get_or_insert(Stopped { reason });
         state.proposed.clear();
-        let woken = std::mem::take(&mut state.wakers);
+        let wakers = state.waiting.values_mut();
+        let woken = wakers.filter_map(|waiting| waiting.waker.take()).collect();
         self.tell(state, woken);
     }
 
-    fn tell(&self, state: MutexGuard<'_, State>, woken: BTreeMap<u64, Waker>) {
+    fn tell(&self, state: MutexGuard<'_, State>, woken: Vec<Waker>) {
         drop(state);
         self.committed.notify_all();
-        for waker in woken.into_values() {
+        for waker in woken {
             waker.wake();
         }
     }
@@ -173,11 +237,16 @@ impl Queue {
 }
 
 impl State {
-    fn outcome(&self, index: u64) -> Option<Result<u64, Stopped>> {
-        if self.last_committed >= index {
-            return Some(Ok(index));
-        }
-        self.stopped.clone().map(Err)
+    /// Notes what became of a proposal; who is to be woken for it.
+    fn decide(&mut self, ticket: u64, outcome: Result<u64, CommitError>) -> Option<Waker> {
+        let waiting = self.waiting.get_mut(&ticket)?;
+        waiting.outcome = Some(outcome);
+        waiting.waker.take()
+    }
+
+    fn outcome(&self, ticket: u64) -> Option<Result<u64, CommitError>> {
+        let decided = self.waiting.get(&ticket).and_then(|w| w.outcome.clone());
+        decided.or_else(|| Some(Err(self.stopped.clone()?.into())))
     }
 }
 
@@ -187,18 +256,18 @@ impl State {
 #[derive(Debug)]
 pub struct Proposal {
     queue: Arc<Queue>,
-    index: u64,
+    ticket: u64,
 }
 
 impl Proposal {
     /// Waits, blocking, until the entry is committed.
     ///
     /// # Errors
-    /// The log stopped before; the entry may or may not be there after the next open.
-    pub fn wait(self) -> Result<u64, Stopped> {
+    /// See [`CommitError`].
+    pub fn wait(self) -> Result<u64, CommitError> {
         let mut state = self.queue.state.lock();
         loop {
-            match state.outcome(self.index) {
+            match state.outcome(self.ticket) {
                 Some(outcome) => return outcome,
                 None => self.queue.committed.wait(&mut state),
             }
@@ -207,14 +276,15 @@ impl Proposal {
 }
 
 impl Future for Proposal {
-    type Output = Result<u64, Stopped>;
+    type Output = Result<u64, CommitError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.queue.state.lock();
-        match state.outcome(self.index) {
+        match state.outcome(self.ticket) {
             Some(outcome) => Poll::Ready(outcome),
             None => {
-                state.wakers.insert(self.index, context.waker().clone());
+                let waiting = state.waiting.entry(self.ticket).or_default();
+                waiting.waker = Some(context.waker().clone());
                 Poll::Pending
             }
         }
@@ -223,7 +293,7 @@ impl Future for Proposal {
 
 impl Drop for Proposal {
     fn drop(&mut self) {
-        self.queue.state.lock().wakers.remove(&self.index);
+        self.queue.state.lock().waiting.remove(&self.ticket);
     }
 }
 

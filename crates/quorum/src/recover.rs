@@ -3,9 +3,10 @@
 //! Repairs what a crash explains and nothing else. Reads everything before it changes anything, so
 //! that a refusal leaves the directory as it was.
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::format;
 use crate::log::Files;
+use crate::tail::Tail;
 use crate::{Entry, Snapshot};
 use bytes::Bytes;
 use std::io;
@@ -112,12 +113,11 @@ pub(crate) struct Found {
     pub(crate) entries: Vec<Entry>,
     pub(crate) last_index: u64,
     pub(crate) files: Files,
-    pub(crate) tail: Box<dyn DiskFile>,
-    pub(crate) tail_end: u64,
+    pub(crate) tail: Tail,
     pub(crate) recovery: Recovery,
 }
 
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, OpenError> {
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, reserve_bytes: u64) -> Result<Found, OpenError> {
     std::fs::create_dir_all(dir).map_err(at_path(dir))?;
     let listing = Listing::read(dir)?;
     let snapshot = newest_snapshot(dir, &listing)?;
@@ -132,19 +132,25 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, OpenError> {
         recovery.removed_files.push(path);
     }
     let mut files = scan.files;
-    let (tail, tail_end) = match files.last() {
+    let tail = match files.last() {
         Some((first, end)) => {
             let path = format::log_path(dir, first);
-            let tail = disk.open(&path).map_err(at_path(&path))?;
+            let file = disk.open(&path).map_err(at_path(&path))?;
             if scan.cut_bytes > 0 {
                 // Synced before anything is appended: what is cut must not come back behind it.
-                tail.set_len(end).map_err(at_path(&path))?;
-                tail.sync().map_err(at_path(&path))?;
+                file.set_len(end).map_err(at_path(&path))?;
+                file.sync().map_err(at_path(&path))?;
                 recovery.cut_bytes = scan.cut_bytes;
             }
-            (tail, end)
+            Tail::resume(file, end, reserve_bytes).map_err(at_path(&path))?
         }
-        None => create_log(disk, dir, &mut files, scan.last_index + 1).map_err(at_path(dir))?,
+        None => {
+            let first = scan.last_index + 1;
+            let tail = Tail::begin(disk, dir, first, reserve_bytes).map_err(at_path(dir))?;
+            tail.sync().map_err(at_path(dir))?;
+            files.push(first, tail.end());
+            tail
+        }
     };
     disk.sync_dir(dir).map_err(at_path(dir))?;
     Ok(Found {
@@ -153,26 +159,8 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, OpenError> {
         last_index: scan.last_index,
         files,
         tail,
-        tail_end,
         recovery,
     })
-}
-
-/// Makes the log file that begins at `first_index`, durable before it returns, and notes it.
-pub(crate) fn create_log(
-    disk: &dyn Disk,
-    dir: &Path,
-    files: &mut Files,
-    first_index: u64,
-) -> io::Result<(Box<dyn DiskFile>, u64)> {
-    let file = disk.open(&format::log_path(dir, first_index))?;
-    let header = format::encode_log_header(first_index);
-    file.write_at(&header, 0)?;
-    file.sync()?;
-    disk.sync_dir(dir)?;
-    let end = header.len() as u64;
-    files.push(first_index, end);
-    Ok((file, end))
 }
 
 /// The directory's files by kind, sorted by index.

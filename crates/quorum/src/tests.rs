@@ -1,6 +1,7 @@
 //! Crashes, damage and failing disks, seen from outside.
 
 mod failing_disk;
+mod full_disk;
 
 use super::*;
 use failing_disk::TestDisk;
@@ -13,6 +14,7 @@ const SMALL: Limits = Limits {
     max_queued_bytes: 1 << 20,
     log_file_bytes: 300,
     snapshot_after_bytes: 1000,
+    reserve_bytes: 1000,
 };
 const ONE_FILE: Limits = Limits {
     log_file_bytes: 1 << 20,
@@ -317,7 +319,9 @@ fn after_a_failed_sync_nothing_is_taken_any_more() {
     commit(&opened.quorum, 1..=2);
     disk.fail_syncs.store(true, Ordering::SeqCst);
     let stopped = opened.quorum.propose(entry(3)).expect("taken").wait();
-    let reason = stopped.expect_err("the sync failed").reason;
+    let Err(CommitError::Stopped(Stopped { reason })) = stopped else {
+        panic!("the sync failed, and yet: {stopped:?}")
+    };
     assert!(reason.contains("no more syncs"), "{reason}");
     disk.fail_syncs.store(false, Ordering::SeqCst);
     let refused = opened.quorum.propose(entry(3));
