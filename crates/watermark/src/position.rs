@@ -71,12 +71,14 @@ impl Cell {
         Self::new(self.log_start(), self.ends())
     }
 
+    #[inline]
     pub(crate) fn log_start(&self) -> Offset {
         // Acquire: pairs with the Release in `raise`; who sees a log start sees the high
         // watermark that allowed it.
         Offset::new(self.words.0.log_start.load(Acquire))
     }
 
+    #[inline]
     pub(crate) fn log_end(&self) -> Offset {
         // Acquire: pairs with the Release in `raise`; who sees an end can read what lies below.
         Offset::new(
@@ -89,6 +91,7 @@ impl Cell {
 
     /// Both ends. The flusher may be ahead of the writer's word, never of its bytes, so the
     /// smaller one is what is known to be durable.
+    #[inline]
     pub(crate) fn ends(&self) -> Ends {
         // Acquire: pairs with the Release in `raise`. Durable first: of a cell with one writer
         // for both, the log end read later covers the durable end read before.
@@ -101,6 +104,7 @@ impl Cell {
     }
 
     /// The offset by which this replica counts.
+    #[inline]
     pub(crate) fn counted(&self, counts: Counts) -> Offset {
         match counts {
             Counts::Durable => self.ends().durable_end,
@@ -121,10 +125,12 @@ impl Cell {
         raise(&self.words.0.log_start, to)
     }
 
+    #[inline]
     pub(crate) fn raise_log_end(&self, to: Offset) -> bool {
         raise(&self.words.0.log_end, to)
     }
 
+    #[inline]
     pub(crate) fn raise_durable_end(&self, to: Offset) -> bool {
         raise(&self.words.0.durable_end, to)
     }
@@ -132,6 +138,7 @@ impl Cell {
 
 /// Moves a word up to `to`; `false` when it is there already. The word has one writer, so what it
 /// reads is what it wrote last, and a late or repeated report is not an error.
+#[inline]
 fn raise(word: &AtomicU64, to: Offset) -> bool {
     // Relaxed: the writer reads its own word.
     if word.load(Relaxed) >= to.get() {

@@ -191,6 +191,7 @@ impl Tenure {
     }
 
     /// The local replica's cell.
+    #[inline]
     pub(crate) fn local(&self) -> &Arc<Cell> {
         &self.local
     }
@@ -213,10 +214,12 @@ impl Tenure {
     }
 
     /// Whether the rule of this tenure lets the high watermark move at all.
+    #[inline]
     pub(crate) fn min_isr_met(&self) -> bool {
         self.committed_isr >= self.min_isr
     }
 
+    #[inline]
     pub(crate) fn high_watermark(&self) -> Offset {
         // Acquire: pairs with the Release of the compare-exchange in `advance`; who sees a high
         // watermark sees the local log end it was computed from, or a later one.
@@ -233,6 +236,7 @@ impl Tenure {
     }
 
     /// The four offsets, each read no earlier than those that bound it from below were.
+    #[inline]
     pub(crate) fn snapshot(&self) -> Snapshot {
         let local = &self.local;
         let early = weakened(Weakness::LogEndFirst).then(|| local.ends());
@@ -262,6 +266,7 @@ impl Tenure {
     /// The caller has fenced after whatever made it look, so of two who look at once at least one
     /// sees both positions, and one who looks while the tenure is being sealed sees the seal or
     /// is seen by the next tenure.
+    #[inline]
     pub(crate) fn advance(&self) -> Advance {
         // Relaxed: nothing is read on the strength of it, and the caller's fence makes it recent
         // enough.
@@ -324,6 +329,7 @@ impl Tenure {
         self.high_watermark.0.fetch_and(!SEALED, Relaxed);
     }
 
+    #[inline]
     fn least_counted(&self) -> Offset {
         let counted = self.followers.iter().filter(|follower| follower.counted);
         let positions = counted.map(|follower| follower.cell.counted(self.counts));

@@ -118,6 +118,7 @@ impl Waiters {
         }
     }
 
+    #[inline]
     pub(crate) fn queue(&self, mark: Mark) -> &Queue {
         match mark {
             Mark::LogEnd => &self.log_end,
@@ -127,6 +128,7 @@ impl Waiters {
     }
 
     /// Wakes those who wait for `mark` at or below `value`; says whether there were any.
+    #[inline]
     pub(crate) fn reached(&self, mark: Mark, value: Offset) -> bool {
         self.queue(mark).reached(value)
     }
@@ -216,6 +218,7 @@ impl Queue {
     }
 
     /// Wakes those whose threshold is at or below `value`; says whether there were any.
+    #[inline]
     fn reached(&self, value: Offset) -> bool {
         // Relaxed: see `least`.
         self.least.load(Relaxed) <= value.get() && self.wake(value)

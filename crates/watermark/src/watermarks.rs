@@ -118,6 +118,7 @@ impl Watermarks {
 
     /// What follows a move of either local end. The writer and the flusher each look at both
     /// words after their own store, for the lesser of the two is the durable end that counts.
+    #[inline]
     fn local_moved(&self, tenure: &Tenure) {
         self.fence_after_position();
         let Ends {
@@ -133,6 +134,7 @@ impl Watermarks {
     /// itself in another publisher (one of the two sees both positions), with the fence in
     /// `succeed` (either the seal is seen here or the position there), and with the fence in
     /// `park_in` (either the waiter is seen here or the position there).
+    #[inline]
     fn fence_after_position(&self) {
         if !weakened(Weakness::FenceAfterPosition) {
             fence(SeqCst);
@@ -144,6 +146,7 @@ impl Watermarks {
     }
 
     /// Moves the high watermark of `tenure`, or of the one that took its place.
+    #[inline]
     fn advance_from(&self, tenure: &Tenure) -> bool {
         match tenure.advance() {
             Advance::Still => false,
@@ -168,6 +171,7 @@ impl Watermarks {
         self.advance_from(next)
     }
 
+    #[inline]
     fn high_watermark_moved(&self, to: Offset) {
         // Pairs with the fence in `park_in`: either the waiter is seen here, or the high watermark
         // there.
