@@ -1,6 +1,7 @@
 //! `plimsoll produce`
 
 use std::collections::VecDeque;
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,9 @@ pub(super) async fn produce(args: Produce) -> Result<(), Failure> {
     };
     let headers: Vec<_> = args.header.iter().map(header).collect();
     let key_delimiter = args.key_delimiter.map(|delimiter| delimiter.0);
+    if args.file.is_none() && std::io::stdin().is_terminal() {
+        note("One record a line; Ctrl-D ends.");
+    }
     let mut records = Source {
         file: args.file,
         delimiter: (!args.whole).then_some(args.delimiter.0),
