@@ -46,7 +46,7 @@ impl Broker {
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         frame: Bytes,
-    ) -> impl Future<Output = Answer> + Send + 'static {
+    ) -> impl Future<Output = Answer> + Send + use<> {
         let (broker, connection) = (Arc::clone(self), Arc::clone(connection));
         async move {
             match decode_request(frame) {
@@ -77,6 +77,13 @@ impl Broker {
             client_id: header.client_id.clone(),
         };
         let begun = context.now();
+        // Kafka takes one request of a connection at a time, and clients rely on it: who commits
+        // and then asks for the committed offset reads what was written. Produce and fetch alone
+        // may be under way together with later requests: batches keep their order by the first
+        // poll, and nobody's request depends on the end of either.
+        let alone = !matches!(request, Request::Produce(_) | Request::Fetch(_));
+        let (earlier, _turn) = context.connection.take_turn(alone);
+        earlier.await;
         let response = match request {
             Request::Produce(request) => match api::produce::handle(&context, request).await {
                 api::produce::Outcome::Reply(response) => Some(Response::Produce(response)),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use plimsoll_controller::{Image, Listener, Record, Refusal, rules};
 use plimsoll_record_batch::DecodeLimits;
-use plimsoll_segment_log::{DataDir, FlushPool, LogHost};
+use plimsoll_segment_log::{DataDir, DataDirError, FlushPool, LogHost};
 
 use crate::api::init_producer_id::ProducerIds;
 use crate::catalog::Catalog;
@@ -15,7 +15,7 @@ use crate::config::BrokerConfig;
 use crate::counters::Counters;
 use crate::groups::GroupService;
 use crate::hosting::{Host, RecoveryProgress};
-use crate::metadata::{ChangeError, Metadata, MetadataError};
+use crate::metadata::{ChangeError, METADATA_DIR, Metadata, MetadataError};
 
 /// One node's broker. Shared by all connections.
 pub struct Broker {
@@ -39,6 +39,15 @@ pub enum StartError {
     /// The cluster metadata cannot be read.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// There are logs, but no metadata that says whose.
+    #[error("{} is empty although there are logs beside it; restore it from a copy", dir.display())]
+    MetadataMissing {
+        /// Where the metadata log should be.
+        dir: PathBuf,
+    },
+    /// The data directory cannot be listed.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// The node cannot register.
     #[error("the node cannot register: {0}")]
     Register(#[from] ChangeError<Refusal>),
@@ -61,6 +70,10 @@ impl Broker {
         workers: Arc<dyn Workers>,
     ) -> Result<Arc<Self>, StartError> {
         let metadata = Metadata::open(data.path())?;
+        if metadata.image().version() == 0 && !data.partitions()?.is_empty() {
+            let dir = data.path().join(METADATA_DIR);
+            return Err(StartError::MetadataMissing { dir });
+        }
         let register = rules::RegisterNode {
             node: config.node,
             incarnation: *uuid::Uuid::new_v4().as_bytes(),
@@ -108,6 +121,7 @@ impl Broker {
     /// not stop the others.
     pub fn recover(&self) {
         let image = self.metadata.image();
+        self.host.report_orphans(&image);
         self.host
             .recover(&image, self.config.recovery_threads, &self.recovery);
         self.recovered.store(true, Ordering::Release);

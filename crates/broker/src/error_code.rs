@@ -33,7 +33,6 @@ impl Coded for AppendError {
         match self {
             Self::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
-            Self::UnknownProducer => ErrorCode::UnknownProducerId,
             _ => ErrorCode::KafkaStorageError,
         }
     }

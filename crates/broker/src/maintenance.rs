@@ -4,7 +4,9 @@
 //! A node's maintenance thread calls these; each may block on the disk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use plimsoll_partition::{Partition, describe};
 
 use crate::Broker;
@@ -22,8 +24,10 @@ pub struct Maintained {
 }
 
 impl Broker {
-    /// One round over all partitions: retention and checkpoints.
+    /// One round over all partitions: those that did not open are tried again, retention, and
+    /// checkpoints.
     pub fn maintain(&self) -> Maintained {
+        self.metadata.hold(|image| self.host.reopen_offline(image));
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let mut round = Maintained::default();
         for partition in self.partitions() {
@@ -79,18 +83,29 @@ impl Broker {
     /// Ends every partition cleanly: synced, checkpointed, trimmed. No requests may run any more.
     /// Returns how many could not be; those recover at the next start.
     pub fn close(&self) -> usize {
-        let mut failed = 0;
-        for partition in self.partitions() {
-            if let Err(error) = partition.close() {
-                failed += 1;
-                let (partition, error) = (partition.id(), describe(&error));
-                tracing::warn!(event = "close_failed", %partition, %error);
+        let partitions = Mutex::new(self.partitions());
+        let failed = AtomicUsize::new(0);
+        // Most of a close is waiting for the disk, which does several at once faster.
+        std::thread::scope(|scope| {
+            for _ in 0..self.config.flush_threads.max(1) {
+                scope.spawn(|| {
+                    loop {
+                        let Some(partition) = partitions.lock().next() else {
+                            return;
+                        };
+                        if let Err(error) = partition.close() {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                            let (partition, error) = (partition.id(), describe(&error));
+                            tracing::warn!(event = "close_failed", %partition, %error);
+                        }
+                    }
+                });
             }
-        }
-        failed
+        });
+        failed.into_inner()
     }
 
-    fn partitions(&self) -> impl Iterator<Item = Arc<Partition>> {
+    fn partitions(&self) -> impl Iterator<Item = Arc<Partition>> + use<> {
         let topics = self.host.catalog.topics();
         topics
             .into_iter()

@@ -19,7 +19,7 @@ use plimsoll_wire::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
 };
 use plimsoll_wire::{ErrorCode, Records, Request, Response};
-use support::{Harness, batch, block_on, response};
+use support::{BlockedWorkers, Harness, batch, block_on, response};
 
 const LIMITS: DecodeLimits = DecodeLimits {
     max_decompressed_bytes: 1 << 20,
@@ -347,4 +347,28 @@ fn what_is_no_request_closes_and_an_unknown_api_versions_version_is_answered() {
     };
     assert_eq!(versions.error_code, ErrorCode::UnsupportedVersion.code());
     assert!(versions.api_keys.iter().any(|api| api.api_key == 18));
+}
+
+#[test]
+fn one_request_of_a_connection_is_taken_at_a_time_but_for_produce_and_fetch() {
+    use plimsoll_wire::metadata::MetadataRequest;
+    let harness = Harness::new();
+    harness.create_topic("t", &[]);
+    let connection = &harness.connection;
+    let metadata = Request::Metadata(MetadataRequest::default());
+    // A parked fetch lets those behind it pass.
+    let mut parked = pin!(harness.begin_on(connection, 12, &fetch("t", 0, 60_000, 1024)));
+    assert!(poll_once(parked.as_mut()).is_pending());
+    assert!(poll_once(pin!(harness.begin_on(connection, 9, &metadata))).is_ready());
+    // Anything else that waits does not.
+    let held = BlockedWorkers::default();
+    let blocked = Harness::with_workers(Arc::new(held.clone()));
+    let connection = &blocked.connection;
+    let mut first = Box::pin(blocked.begin_on(connection, 7, &Harness::creation("t", &[])));
+    assert!(poll_once(first.as_mut()).is_pending());
+    let mut behind = Box::pin(blocked.begin_on(connection, 9, &metadata));
+    assert!(poll_once(behind.as_mut()).is_pending());
+    held.release();
+    assert!(matches!(block_on(first), Answer::Reply(_)));
+    assert!(matches!(block_on(behind), Answer::Reply(_)));
 }

@@ -16,6 +16,7 @@ use plimsoll_wire::delete_topics::{DeletableTopicResult, DeleteTopicState, Delet
 use plimsoll_wire::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicRequest,
 };
+use plimsoll_wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopic};
 use plimsoll_wire::{ErrorCode, Request, Response};
 use support::Harness;
 
@@ -323,6 +324,57 @@ fn partitions_are_added_with_a_row_for_each_topic() {
     let twice = grow(&harness, vec![more("t", 4), more("t", 5)], false);
     assert_eq!(twice, [ErrorCode::InvalidRequest.code()]);
     assert!(harness.broker.catalog().partition("t", 2).is_ok());
+}
+
+fn metadata(harness: &Harness, names: &[&str]) -> Vec<MetadataResponseTopic> {
+    let topic = |name: &&str| MetadataRequestTopic {
+        name: Some((*name).into()),
+        ..Default::default()
+    };
+    let request = MetadataRequest {
+        topics: Some(names.iter().map(topic).collect()),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    match harness.call(9, &Request::Metadata(request)) {
+        Response::Metadata(response) => response.topics,
+        other => panic!("another response: {other:?}"),
+    }
+}
+
+#[test]
+fn no_client_makes_or_grows_a_topic_of_the_cluster() {
+    let harness = Harness::new();
+    for name in ["__consumer_offsets", "__transaction_state"] {
+        let rows = create(&harness, 7, vec![topic(name)], false);
+        assert_eq!(code(&rows[name]), ErrorCode::InvalidTopicException);
+        assert!(harness.broker.image().topic(name).is_none());
+    }
+    assert_eq!(metadata(&harness, &["__consumer_offsets"])[0].error_code, 0);
+    let more = CreatePartitionsTopic {
+        name: "__consumer_offsets".into(),
+        count: 100,
+        assignments: None,
+    };
+    let refused = grow(&harness, vec![more], false);
+    assert_eq!(refused, [ErrorCode::InvalidTopicException.code()]);
+}
+
+#[test]
+fn the_offsets_topic_that_metadata_is_asked_for_is_the_groups_own() {
+    let harness = Harness::new();
+    let names = ["__consumer_offsets", "__transaction_state", "new"];
+    let topics = metadata(&harness, &names);
+    let told: Vec<_> = topics
+        .iter()
+        .map(|topic| (topic.error_code, topic.partitions.len(), topic.is_internal))
+        .collect();
+    let refused = ErrorCode::InvalidTopicException.code();
+    assert_eq!(told, [(0, 4, true), (refused, 0, false), (0, 1, false)]);
+    let image = harness.broker.image();
+    let made = image.topic("__consumer_offsets").expect("made");
+    let policy = made.configs.get("cleanup.policy").map(String::as_str);
+    assert_eq!(policy, Some("compact"));
 }
 
 fn page(

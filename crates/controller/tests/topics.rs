@@ -4,8 +4,8 @@ mod common;
 
 use common::{LIMITS, apply, cluster, create, node, topic_id};
 use plimsoll_controller::rules::{
-    self, CreatePartitions, CreateTopic, ManualAssignment, TopicRef, create_partitions,
-    create_topic, delete_topic,
+    self, CreatePartitions, CreateTopic, ManualAssignment, TopicRef, create_internal_topic,
+    create_partitions, create_topic, delete_topic,
 };
 use plimsoll_controller::{AssignmentFault, ConfigFault, Image, Record, Refusal};
 
@@ -279,9 +279,34 @@ fn what_is_not_there_cannot_be_deleted_and_the_clusters_own_stays() {
     assert!(matches!(by_name, Err(Refusal::UnknownTopic { .. })));
     let by_id = delete_topic(&image, TopicRef::Id(topic_id(7)));
     assert_eq!(by_id, Err(Refusal::UnknownTopicId { id: topic_id(7) }));
-    create(&mut image, "__consumer_offsets", 1, 1);
-    let internal = delete_topic(&image, TopicRef::Id(topic_id(1)));
+    let records = create_internal_topic(&image, &LIMITS, &wish("__consumer_offsets"));
+    apply(&mut image, records);
+    let internal = delete_topic(&image, TopicRef::Id(topic_id(9)));
     assert!(matches!(internal, Err(Refusal::InternalTopic { .. })));
+}
+
+#[test]
+fn the_clusters_own_topics_are_made_and_grown_by_no_client() {
+    let mut image = cluster(1);
+    for name in rules::INTERNAL_TOPICS {
+        let refused = refusal(&image, &wish(name));
+        assert!(matches!(refused, Refusal::InternalTopic { .. }), "{name}");
+    }
+    let records = create_internal_topic(&image, &LIMITS, &wish("__consumer_offsets"));
+    apply(&mut image, records);
+    let again = wish("__consumer_offsets");
+    for refused in [
+        refusal(&image, &again),
+        create_internal_topic(&image, &LIMITS, &again).expect_err("refused"),
+    ] {
+        assert!(matches!(refused, Refusal::TopicExists { .. }));
+    }
+    let grow = CreatePartitions {
+        name: "__consumer_offsets".to_owned(),
+        ..more(7, None)
+    };
+    let refused = create_partitions(&image, &LIMITS, &grow);
+    assert!(matches!(refused, Err(Refusal::InternalTopic { .. })));
 }
 
 fn more(total: i32, assignments: Option<Vec<Vec<i32>>>) -> CreatePartitions {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use plimsoll_segment_log::{AppendError as LogAppendError, LogWriter, ToAppend, Verdict};
-use plimsoll_types::{LeaderEpoch, Monotonic, Offset, ProducerEpoch};
+use plimsoll_types::{LeaderEpoch, Monotonic, Offset, ProducerEpoch, Timestamp};
 
 use crate::combine::{Combine, Submitted};
 use crate::shared::{Shared, describe};
@@ -22,8 +22,9 @@ pub struct Appended {
     pub end: Offset,
     /// The term in which it was written.
     pub leader_epoch: LeaderEpoch,
-    /// The log already held it (an idempotent producer's retry); nothing was written.
-    pub duplicate: bool,
+    /// The log already held it (an idempotent producer's retry) with this greatest timestamp, and
+    /// nothing was written.
+    pub duplicate_of: Option<Timestamp>,
 }
 
 /// Why a batch was not appended. Nothing of it is in the log.
@@ -44,9 +45,6 @@ pub enum AppendError {
         /// The newer epoch.
         current: ProducerEpoch,
     },
-    /// The log knows nothing of this producer and the batch does not start its sequence.
-    #[error("the producer is not known here and its batch does not start a sequence")]
-    UnknownProducer,
     /// The machine has no space, descriptor or memory for it just now. The log is whole and takes
     /// the batch once there is.
     #[error("{why}")]
@@ -108,8 +106,14 @@ impl Writer {
         };
         let mut admission = log.producers().admission(next);
         for batch in inputs.drain(..) {
-            outcomes.push(match admission.check(&batch.header) {
-                Verdict::Append => {
+            let verdict = admission.check(&batch.header);
+            if verdict == Verdict::UnknownProducer {
+                // Forgotten, by age or because the topic is another one now: its sequence goes on
+                // from here, as in Kafka (KIP-360). Refused, it would never come to an end.
+                admission.append_anyway(&batch.header);
+            }
+            outcomes.push(match verdict {
+                Verdict::Append | Verdict::UnknownProducer => {
                     let base = next;
                     next = base + u64::from(batch.header.last_offset_delta) + 1;
                     self.run.push(batch);
@@ -117,20 +121,23 @@ impl Writer {
                         base,
                         end: next,
                         leader_epoch,
-                        duplicate: false,
+                        duplicate_of: None,
                     })
                 }
-                Verdict::Duplicate { base, last, .. } => Ok(Appended {
+                Verdict::Duplicate {
+                    base,
+                    last,
+                    timestamp,
+                } => Ok(Appended {
                     base,
                     end: last + 1,
                     leader_epoch,
-                    duplicate: true,
+                    duplicate_of: Some(timestamp),
                 }),
                 Verdict::OutOfOrder { expected, got } => {
                     Err(AppendError::OutOfOrder { expected, got })
                 }
                 Verdict::Fenced { current } => Err(AppendError::Fenced { current }),
-                Verdict::UnknownProducer => Err(AppendError::UnknownProducer),
             });
         }
     }

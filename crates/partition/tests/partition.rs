@@ -223,7 +223,7 @@ fn batches_of_one_producer_that_wait_together_are_judged_in_their_order() {
         .map(|o| o.as_ref().map(|a| a.base.get()).ok())
         .collect();
     assert_eq!(bases, [Some(0), Some(1), Some(1), None]);
-    assert!(outcomes[2].as_ref().unwrap().duplicate);
+    assert!(outcomes[2].as_ref().unwrap().duplicate_of.is_some());
     assert_eq!(
         outcomes[3],
         Err(AppendError::OutOfOrder {
@@ -384,4 +384,20 @@ fn a_compacted_topic_keeps_the_newest_record_of_each_key() {
     assert_eq!(report.superseded, 9);
     assert_eq!(offsets(&partition, 0), [9]);
     assert_eq!(append(&partition, "after").base, Offset::new(10));
+}
+
+#[test]
+fn a_producer_that_the_log_forgot_goes_on_where_it_is() {
+    let bed = Bed::new();
+    let partition = bed.open(0, config(Durability::Os));
+    let outcomes: Vec<_> = [41, 42, 42, 44]
+        .map(|sequence| block_on(partition.append(to_append("x", Some((9, sequence))))))
+        .into_iter()
+        .map(|outcome| outcome.map(|appended| appended.base.get()))
+        .collect();
+    let hole = AppendError::OutOfOrder {
+        expected: 43,
+        got: 44,
+    };
+    assert_eq!(outcomes, [Ok(0), Ok(1), Ok(1), Err(hole)]);
 }

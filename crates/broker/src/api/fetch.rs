@@ -40,10 +40,13 @@ pub(crate) async fn handle(context: &Context, request: FetchRequest) -> FetchRes
     let begun = context.now();
     let mut deadline = Deadline::after_ms(context, begun, request.max_wait_ms);
     let wanted = resolve(context, &request, replica);
-    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let asked = usize::try_from(request.max_bytes).unwrap_or(0);
     let max_bytes =
         asked.min(usize::try_from(context.broker.config.fetch_max_bytes).unwrap_or(usize::MAX));
+    // More than an answer holds cannot be waited for.
+    let min_bytes = usize::try_from(request.min_bytes)
+        .unwrap_or(0)
+        .min(max_bytes);
     loop {
         let round = read_round(&wanted, max_bytes);
         if round.bytes >= min_bytes || round.failed || wanted.is_empty() {

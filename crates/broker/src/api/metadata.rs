@@ -13,6 +13,7 @@ use plimsoll_wire::{ErrorCode, Str};
 use crate::api::operations;
 use crate::context::Context;
 use crate::error_code::Coded;
+use crate::groups::OFFSETS_TOPIC;
 use crate::metadata::ChangeError;
 
 pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> MetadataResponse {
@@ -77,6 +78,21 @@ async fn create_missing(
         .filter_map(|topic| topic.name.clone())
         .filter(|name| image.topic(name).is_none())
         .collect();
+    let (offsets, missing): (Vec<_>, Vec<_>) = missing
+        .into_iter()
+        .partition(|name| &**name == OFFSETS_TOPIC);
+    let mut failed = Vec::new();
+    if let Some(name) = offsets.into_iter().next() {
+        // Not as a client's topic: as the groups would make it, were one of them asked for.
+        if let Err(error) = context.broker.ensure_offsets_topic().await {
+            failed.push((name, error.code()));
+        }
+    }
+    failed.extend(create_named(context, missing).await);
+    failed
+}
+
+async fn create_named(context: &Context, missing: Vec<Str>) -> Vec<(Str, ErrorCode)> {
     if missing.is_empty() {
         return Vec::new();
     }

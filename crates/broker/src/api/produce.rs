@@ -348,18 +348,27 @@ async fn finish(
     } = begun;
     let appended = append.await?;
     let counters = &context.broker.counters;
-    if appended.duplicate {
+    if appended.duplicate_of.is_some() {
         add(&counters.duplicates, 1);
     } else {
         add(&counters.batches_in, 1);
         add(&counters.records_in, u64::from(records));
         add(&counters.bytes_in, u64::try_from(bytes).unwrap_or(0));
     }
+    // A retry is answered with the time of its first append.
+    let log_append_time = log_append_time.map(|now| appended.duplicate_of.unwrap_or(now));
     if acks == Acks::All {
         let marks = partition.watermarks();
         // A duplicate waits too: its first try may not be durable yet.
-        let wait = marks.wait_in(appended.leader_epoch, Mark::HighWatermark, appended.end);
-        match deadline.bound(wait.map_err(|_| moved(&partition))?).await {
+        let wait = marks
+            .wait_in(appended.leader_epoch, Mark::HighWatermark, appended.end)
+            .map_err(|_| moved(&partition))?;
+        // A failure between the append and here has ended the course already, and this wait began
+        // in the one after it, where nothing will move.
+        if partition.offline().is_some() {
+            return Err(moved(&partition));
+        }
+        match deadline.bound(wait).await {
             Some(Ok(_)) => {}
             Some(Err(_superseded)) => return Err(moved(&partition)),
             None => return Err(ErrorCode::RequestTimedOut.into()),

@@ -178,8 +178,8 @@ impl Lane {
             if *loads >= MAX_LOADS {
                 return None; // One of the loads that run wakes us.
             }
-            *loads += 1;
             self.begin_load(broker, now);
+            *loads += usize::from(self.is_loading());
         }
         if let State::Loading { load, .. } = &mut self.state {
             let Poll::Ready(outcome) = load.as_mut().poll(cx) else {
@@ -319,7 +319,13 @@ impl UnderWay {
             Ok(appended) => {
                 let (epoch, end) = (appended.leader_epoch, appended.end);
                 let marks = partition.watermarks();
-                Stage::Syncing(marks.watch_in(epoch, Mark::HighWatermark, end, signal))
+                let watch = marks.watch_in(epoch, Mark::HighWatermark, end, signal);
+                // A failure between the append and here has ended the course already, and this
+                // watch began in the one after it, where nothing will move.
+                match partition.offline() {
+                    None => Stage::Syncing(watch),
+                    Some(_) => Stage::Refused(WriteError::NotLeader),
+                }
             }
             Err(AppendError::Refused { .. }) => Stage::Refused(WriteError::Unavailable),
             Err(_) => Stage::Refused(WriteError::NotLeader),

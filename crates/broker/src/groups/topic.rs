@@ -47,7 +47,7 @@ impl Broker {
             ..rules::CreateTopic::named(OFFSETS_TOPIC, id)
         };
         self.change(
-            move |image| match rules::create_topic(image, &limits, &wish) {
+            move |image| match rules::create_internal_topic(image, &limits, &wish) {
                 Ok(records) => Ok((records, ())),
                 // Somebody else was faster.
                 Err(Refusal::TopicExists { .. }) => Ok((Vec::new(), ())),

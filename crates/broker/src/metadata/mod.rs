@@ -16,6 +16,9 @@ use plimsoll_quorum::{Committed, Entry, Limits, Quorum, Snapshot};
 
 pub use codec::CodecError;
 
+/// Where the metadata log lives in a data directory.
+pub(crate) const METADATA_DIR: &str = "metadata";
+
 /// The newest image, and the log behind it.
 pub(crate) struct Metadata {
     image: ArcSwap<Image>,
@@ -71,7 +74,7 @@ pub enum MetadataError {
 impl Metadata {
     /// Reads the metadata log below `data_dir`. Blocks on the disk.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, MetadataError> {
-        let opened = plimsoll_quorum::open(&data_dir.join("metadata"), Limits::default())?;
+        let opened = plimsoll_quorum::open(&data_dir.join(METADATA_DIR), Limits::default())?;
         if opened.recovery.cut_bytes > 0 {
             let bytes = opened.recovery.cut_bytes;
             tracing::info!(event = "metadata_torn_tail_cut", bytes);
@@ -138,6 +141,14 @@ impl Metadata {
         follow(&after, &changes);
         log.snapshot_if_worth_it(&after);
         Ok(outcome)
+    }
+}
+
+impl Metadata {
+    /// Does `work` with the newest image while nobody changes it.
+    pub(crate) fn hold<R>(&self, work: impl FnOnce(&Image) -> R) -> R {
+        let _log = self.log.lock();
+        work(&self.image.load())
     }
 }
 

@@ -1,5 +1,6 @@
 //! A whole broker without sockets: frames in, frames out, on a clock that only tests move.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::future::Future;
@@ -78,6 +79,43 @@ impl Workers for Inline {
     }
 }
 
+/// Work that waits to be let go.
+#[derive(Clone, Default)]
+pub(crate) struct BlockedWorkers(Arc<Mutex<Gate>>);
+
+#[derive(Default)]
+struct Gate {
+    open: bool,
+    waiting: Vec<Waker>,
+}
+
+impl BlockedWorkers {
+    pub(crate) fn release(&self) {
+        let waiting = {
+            let mut gate = self.0.lock();
+            gate.open = true;
+            std::mem::take(&mut gate.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[async_trait]
+impl Workers for BlockedWorkers {
+    async fn run(&self, work: Box<dyn FnOnce() + Send>) {
+        std::future::poll_fn(|context| {
+            let mut gate = self.0.lock();
+            if gate.open {
+                return Poll::Ready(());
+            }
+            gate.waiting.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        work();
+    }
+}
+
 /// Runs a future to its end on this thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
@@ -110,15 +148,24 @@ impl Harness {
         Self::on(Arc::new(TempDir::new().unwrap()))
     }
 
+    /// A broker whose blocking work is done as `workers` has it.
+    pub(crate) fn with_workers(workers: Arc<dyn Workers>) -> Self {
+        Self::start(Arc::new(TempDir::new().unwrap()), workers)
+    }
+
     /// A broker on what an earlier one left.
     pub(crate) fn on(dir: Arc<TempDir>) -> Self {
+        Self::start(dir, Arc::new(Inline))
+    }
+
+    fn start(dir: Arc<TempDir>, workers: Arc<dyn Workers>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let identity = NodeIdentity {
             cluster_id: "test-cluster".to_owned(),
             node_id: NodeId::new(1).unwrap(),
         };
         let data = Arc::new(DataDir::open(dir.path(), &identity).unwrap());
-        let broker = Broker::open(config(), &data, clock.clone(), Arc::new(Inline)).unwrap();
+        let broker = Broker::open(config(), &data, clock.clone(), workers).unwrap();
         broker.recover();
         let connection = Arc::new(Connection::new(1, "127.0.0.1:4711".parse().unwrap()));
         Self {
@@ -138,16 +185,27 @@ impl Harness {
         Self::on(dir)
     }
 
-    /// What the broker makes of a request.
+    /// What the broker makes of a request, on a connection of its own: nothing waits for it.
     pub(crate) fn begin(
         &self,
         version: i16,
         request: &Request,
-    ) -> impl Future<Output = Answer> + 'static {
+    ) -> impl Future<Output = Answer> + use<> {
+        let peer = self.connection.peer;
+        self.begin_on(&Arc::new(Connection::new(2, peer)), version, request)
+    }
+
+    /// What the broker makes of a request on this connection.
+    pub(crate) fn begin_on(
+        &self,
+        connection: &Arc<Connection>,
+        version: i16,
+        request: &Request,
+    ) -> impl Future<Output = Answer> + use<> {
         let frame = encode_request(version, 7, Some("test"), request)
             .concat()
             .slice(4..);
-        self.broker.answer(&self.connection, frame)
+        self.broker.answer(connection, frame)
     }
 
     /// The response to a request.
@@ -155,11 +213,12 @@ impl Harness {
         response(request, version, block_on(self.begin(version, request)))
     }
 
-    pub(crate) fn create_topic(&self, name: &str, configs: &[(&str, &str)]) {
+    /// The request that creates a topic of one partition.
+    pub(crate) fn creation(name: &str, configs: &[(&str, &str)]) -> Request {
         use plimsoll_wire::create_topics::{
             CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
         };
-        let request = Request::CreateTopics(CreateTopicsRequest {
+        Request::CreateTopics(CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: name.into(),
                 num_partitions: 1,
@@ -175,7 +234,11 @@ impl Harness {
             }],
             timeout_ms: 1000,
             ..Default::default()
-        });
+        })
+    }
+
+    pub(crate) fn create_topic(&self, name: &str, configs: &[(&str, &str)]) {
+        let request = Self::creation(name, configs);
         let Response::CreateTopics(response) = self.call(7, &request) else {
             unreachable!()
         };

@@ -1,6 +1,6 @@
 //! Adding partitions to a topic.
 
-use super::placement;
+use super::{is_internal, placement};
 use crate::image::{Image, Topic};
 use crate::limits::Limits;
 use crate::record::Record;
@@ -31,6 +31,11 @@ pub fn create_partitions(
         .ok_or_else(|| Refusal::UnknownTopic {
             name: wish.name.clone(),
         })?;
+    // What is kept in an internal topic is found by its number of partitions.
+    if is_internal(topic.name.as_str()) {
+        let name = topic.name.clone();
+        return Err(Refusal::InternalTopic { name });
+    }
     let first = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
     let added = added(topic, first, wish.total)?;
     let factor = topic.partitions.first().map_or(1, |p| p.replicas.len());

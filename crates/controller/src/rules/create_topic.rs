@@ -1,6 +1,6 @@
 //! Creating a topic.
 
-use super::{configs, placement};
+use super::{configs, is_internal, placement};
 use crate::image::Image;
 use crate::limits::Limits;
 use crate::record::{Assignment, ConfigResource, Record};
@@ -52,13 +52,40 @@ impl CreateTopic {
 /// The records that create the topic: first [`Record::TopicCreated`], then its configs.
 ///
 /// # Errors
-/// Why it cannot be created.
+/// Why it cannot be created. One of the cluster's own never can, whatever its configs: that would
+/// not be the topic that the cluster keeps its state in.
 pub fn create_topic(
     image: &Image,
     limits: &Limits,
     wish: &CreateTopic,
 ) -> Result<Vec<Record>, Refusal> {
     let name = free_name(image, &wish.name)?;
+    if is_internal(name.as_str()) {
+        return Err(Refusal::InternalTopic { name });
+    }
+    create(image, limits, wish, name)
+}
+
+/// As [`create_topic`], for whoever keeps the cluster's state in the topic.
+///
+/// # Errors
+/// Why it cannot be created.
+pub fn create_internal_topic(
+    image: &Image,
+    limits: &Limits,
+    wish: &CreateTopic,
+) -> Result<Vec<Record>, Refusal> {
+    let name = free_name(image, &wish.name)?;
+    debug_assert!(is_internal(name.as_str()), "{name} is a client's");
+    create(image, limits, wish, name)
+}
+
+fn create(
+    image: &Image,
+    limits: &Limits,
+    wish: &CreateTopic,
+    name: TopicName,
+) -> Result<Vec<Record>, Refusal> {
     let partitions = if wish.assignments.is_empty() {
         let partitions = partition_count(wish.partitions, limits)?;
         let factor = replication_factor(wish.replication_factor, limits)?;

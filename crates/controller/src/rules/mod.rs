@@ -13,7 +13,7 @@ mod register_node;
 
 pub use configs::{AlterConfig, AlterOperation, alter_configs, check_topic_configs};
 pub use create_partitions::{CreatePartitions, create_partitions};
-pub use create_topic::{CreateTopic, ManualAssignment, create_topic};
+pub use create_topic::{CreateTopic, ManualAssignment, create_internal_topic, create_topic};
 pub use delete_topic::{TopicRef, delete_topic};
 pub use producer_ids::{ReservedProducerIds, reserve_producer_ids};
 pub use register_node::{RegisterNode, register_node};
