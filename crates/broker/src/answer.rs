@@ -103,7 +103,7 @@ impl Broker {
     }
 }
 
-/// Every API that always answers.
+/// Every API that always answers. Invariant X3: the match is exhaustive over what is advertised.
 async fn handle(context: &Context, request: Request) -> Response {
     macro_rules! dispatch {
         ($request:expr, $($api:ident => $module:ident),* $(,)?) => {

@@ -157,6 +157,13 @@ impl Broker {
         self.metadata.image()
     }
 
+    /// Why the metadata cannot be changed any more, if so: the node serves on what it knows, until
+    /// it is restarted.
+    #[must_use]
+    pub fn metadata_stopped(&self) -> Option<Arc<str>> {
+        self.metadata.stopped().map(|stopped| stopped.reason)
+    }
+
     /// The partitions hosted here.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {

@@ -78,7 +78,10 @@ impl Partition {
             return Err(out_of_range(marks.log_start));
         }
         match shared.reader.read(from, below, max_bytes, minimum) {
-            Ok(slices) => Ok(Records { slices, marks }),
+            Ok(slices) => {
+                debug_assert!(slices.next <= below.max(from), "P2");
+                Ok(Records { slices, marks })
+            }
             Err(LogReadError::BelowStart { log_start }) => Err(out_of_range(log_start)),
             Err(LogReadError::AboveEnd { .. }) => Err(out_of_range(marks.log_start)),
             Err(error @ LogReadError::Damaged(_)) => {

@@ -89,7 +89,7 @@ impl Shared {
         }
     }
 
-    /// The bytes up to `log_end` are readable: tells readers, and has them synced where the
+    /// The bytes up to `log_end` are readable (P1): tells readers, and has them synced where the
     /// durability asks for it.
     pub(crate) fn written(&self, log_end: Offset) {
         self.watermarks.publish_log_end(log_end);

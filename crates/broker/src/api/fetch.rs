@@ -210,6 +210,10 @@ fn read(source: &Source, one: &Wanted, max_bytes: usize, total: &mut usize) -> F
     match source.partition.read(source.from, room, minimum) {
         Ok(records) => {
             *total += records.slices.bytes;
+            debug_assert!(
+                records.slices.bytes == 0 || records.slices.next <= records.marks.high_watermark,
+                "X2"
+            );
             Ok((Some(Records::from(records.slices.chunks)), records.marks))
         }
         Err(error) => {

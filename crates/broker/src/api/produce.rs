@@ -369,7 +369,7 @@ async fn finish(
             return Err(moved(&partition));
         }
         match deadline.bound(wait).await {
-            Some(Ok(_)) => {}
+            Some(Ok(marks)) => debug_assert!(marks.high_watermark >= appended.end, "X1"),
             Some(Err(_superseded)) => return Err(moved(&partition)),
             None => return Err(ErrorCode::RequestTimedOut.into()),
         }

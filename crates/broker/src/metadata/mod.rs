@@ -7,12 +7,13 @@ mod codec;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use plimsoll_controller::{Changes, Image, Misfit, Record};
 use plimsoll_partition::describe;
-use plimsoll_quorum::{Committed, Entry, Limits, Quorum, Snapshot};
+use plimsoll_quorum::{Committed, Entry, Limits, Quorum, Room, Snapshot, Stopped};
 
 pub use codec::CodecError;
 
@@ -22,13 +23,11 @@ pub(crate) const METADATA_DIR: &str = "metadata";
 /// The newest image, and the log behind it.
 pub(crate) struct Metadata {
     image: ArcSwap<Image>,
-    /// Held from the reading of the image to its successor's publication and what follows from it.
-    log: Mutex<Log>,
-}
-
-struct Log {
     quorum: Quorum,
-    committed: Committed,
+    /// Held from the reading of the image to its successor's publication and what follows from it.
+    committed: Mutex<Committed>,
+    /// Whether it was logged that nothing can be changed any more.
+    told_of_stop: AtomicBool,
 }
 
 /// A change of the metadata that did not happen.
@@ -38,7 +37,8 @@ pub enum ChangeError<R> {
     /// A rule refuses it.
     #[error("{0}")]
     Refused(R),
-    /// The metadata log could not be written. Whether a later start finds the change is open.
+    /// The metadata log could not be written. On a full disk the change did not happen; else it is
+    /// open whether a later start finds it.
     #[error("the metadata log failed: {why}")]
     Storage {
         /// What failed.
@@ -97,14 +97,17 @@ impl Metadata {
                     .map_err(|source| MetadataError::Misfit { index, source })?;
             }
         }
-        let log = Log {
-            quorum: opened.quorum,
-            committed: opened.committed,
-        };
         Ok(Self {
             image: ArcSwap::from_pointee(image),
-            log: Mutex::new(log),
+            quorum: opened.quorum,
+            committed: Mutex::new(opened.committed),
+            told_of_stop: AtomicBool::new(false),
         })
+    }
+
+    /// Why nothing can be changed any more, if so. Waits for no change.
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        self.quorum.stopped()
     }
 
     /// The newest image.
@@ -119,7 +122,7 @@ impl Metadata {
         rule: impl FnOnce(&Image) -> Result<(Vec<Record>, T), R>,
         follow: impl FnOnce(&Image, &Changes),
     ) -> Result<T, ChangeError<R>> {
-        let log = self.log.lock();
+        let committed = self.committed.lock();
         let before = self.image.load_full();
         let (records, outcome) = rule(&before).map_err(ChangeError::Refused)?;
         if records.is_empty() {
@@ -133,13 +136,13 @@ impl Metadata {
         for record in &records {
             after.apply(record).map_err(|error| storage(&error))?;
         }
-        log.commit(codec::encode(&records))
+        self.commit(&committed, &records)
             .map_err(|error| storage(&*error))?;
         let changes = after.changes_since(&before);
         let after = Arc::new(after);
         self.image.store(Arc::clone(&after));
         follow(&after, &changes);
-        log.snapshot_if_worth_it(&after);
+        self.snapshot_if_worth_it(&after);
         Ok(outcome)
     }
 }
@@ -147,21 +150,38 @@ impl Metadata {
 impl Metadata {
     /// Does `work` with the newest image while nobody changes it.
     pub(crate) fn hold<R>(&self, work: impl FnOnce(&Image) -> R) -> R {
-        let _log = self.log.lock();
+        let _unchanged = self.committed.lock();
         work(&self.image.load())
     }
 }
 
-impl Log {
-    fn commit(&self, entry: bytes::Bytes) -> Result<(), Box<dyn std::error::Error>> {
-        let index = self.quorum.propose(entry)?.wait()?;
+impl Metadata {
+    fn commit(
+        &self,
+        committed: &Committed,
+        records: &[Record],
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let entry = codec::encode(records);
+        let proposal = self.quorum.propose_within(room_for(records), entry);
+        let index = proposal
+            .map_err(Box::<dyn std::error::Error>::from)
+            .and_then(|proposal| Ok(proposal.wait()?))
+            .inspect_err(|_| self.tell_of_stop())?;
         // With one voter what comes off the stream is what was just proposed.
-        let committed = self.committed.next()?;
+        let committed = committed.next()?;
         assert_eq!(
             committed.index, index,
             "nobody else proposes to a quorum of one"
         );
         Ok(())
+    }
+
+    fn tell_of_stop(&self) {
+        if let Some(Stopped { reason }) = self.stopped()
+            && !self.told_of_stop.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(event = "metadata_log_stopped", error = %reason);
+        }
     }
 
     /// A failed snapshot costs only space: the log before it still stands.
@@ -177,5 +197,25 @@ impl Log {
         if let Err(error) = self.quorum.install_snapshot(&snapshot) {
             tracing::warn!(event = "metadata_snapshot_failed", error = %describe(&error));
         }
+    }
+}
+
+/// Deletions and configs make room on a full disk, and a start needs its registration; whatever
+/// makes something new waits for room.
+fn room_for(records: &[Record]) -> Room {
+    let may_use_reserve = records.iter().all(|record| match record {
+        Record::TopicDeleted { .. }
+        | Record::ConfigSet { .. }
+        | Record::ConfigUnset { .. }
+        | Record::LeaderChanged { .. }
+        | Record::NodeRegistered { .. } => true,
+        Record::TopicCreated { .. }
+        | Record::PartitionsAdded { .. }
+        | Record::ProducerIdsReserved { .. } => false,
+    });
+    if may_use_reserve {
+        Room::Reserved
+    } else {
+        Room::Free
     }
 }
