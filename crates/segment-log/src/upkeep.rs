@@ -35,6 +35,10 @@ pub enum UpkeepError {
     /// The disk is full. What was staged stays staged, and the log goes on.
     #[error("no space left for the log's checkpoint")]
     NoSpace,
+    /// The process is out of descriptors or memory. What was staged stays staged, and the log goes
+    /// on.
+    #[error("the process cannot open a file for the log's checkpoint")]
+    Exhausted,
     /// The log takes no more writes.
     #[error(transparent)]
     Poisoned(#[from] Poisoned),
@@ -112,13 +116,17 @@ impl Upkeep {
         let result = self.carry_out(&capture, &staged.changes);
         match result {
             Ok(()) => Ok(()),
-            Err(error) if is_full(&error) => {
+            Err(error) if is_full(&error) || is_exhausted(&error) => {
                 let mut later = self.log.staged.lock();
                 let newer = std::mem::take(&mut later.changes);
                 later.changes = staged.changes;
                 later.changes.extend(newer);
                 later.capture.get_or_insert(capture);
-                Err(UpkeepError::NoSpace)
+                Err(if is_full(&error) {
+                    UpkeepError::NoSpace
+                } else {
+                    UpkeepError::Exhausted
+                })
             }
             Err(error) => Err(self.log.fail(FailedStep::Files, &error).into()),
         }
@@ -207,6 +215,13 @@ impl Upkeep {
         }
         Ok(())
     }
+}
+
+/// Whether an error says that the process has run out of something, which it may get back.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    of(Errno::MFILE) || of(Errno::NFILE) || of(Errno::NOMEM)
 }
 
 /// Whether an error says that there is no room, rather than that something is broken.

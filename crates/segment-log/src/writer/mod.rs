@@ -33,7 +33,7 @@ use crate::log::Shared;
 use crate::meta;
 use crate::producers::ProducerStates;
 use crate::segment::Segment;
-use crate::upkeep::{Capture, Upkeep, UpkeepError, is_full};
+use crate::upkeep::{Capture, Upkeep, UpkeepError, is_exhausted, is_full};
 
 /// The writer of one log. There is one, and it cannot be cloned.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ impl LogWriter {
     fn refused(&self, error: io::Error) -> AppendError {
         if is_full(&error) {
             AppendError::NoSpace { source: error }
-        } else if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM)) {
+        } else if is_exhausted(&error) {
             AppendError::Exhausted { source: error }
         } else {
             self.log.fail(FailedStep::Files, &error).into()
@@ -353,7 +353,3 @@ impl LogWriter {
             .store(Arc::new(SegmentList::new(segments)));
     }
 }
-
-const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
-const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
-const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();
