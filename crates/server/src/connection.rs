@@ -25,6 +25,7 @@ use crate::config::{Limits, MIN_FRAME_BYTES_PER_SECOND};
 use crate::counters::{Counters, End};
 use crate::pipeline::Pipeline;
 use crate::read::Reader;
+use crate::repeated::Repeated;
 use crate::service::Service;
 use crate::write::Writer;
 
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Arc<Counters>,
     pub(crate) budget: Budget,
+    /// Log lines about peers that do not speak Kafka.
+    pub(crate) strangers: Repeated,
     draining: AtomicBool,
     drain: Notify,
 }
@@ -49,6 +52,7 @@ impl Shared {
             limits,
             counters,
             budget: Budget::new(limits.max_inflight_request_bytes),
+            strangers: Repeated::default(),
             draining: AtomicBool::new(false),
             drain: Notify::new(),
         }
@@ -214,7 +218,9 @@ impl<'a, F: Future<Output = Answer>> Served<'a, F> {
         start: &mut impl FnMut(Bytes) -> F,
     ) -> usize {
         let mut started = 0;
-        while self.may_start() {
+        // What stands behind a frame that ends the connection is not carried out: its reply would
+        // not be sent, and the client would send it again.
+        while self.ending.is_none() && self.may_start() {
             match self.reader.next_frame() {
                 Ok(Some(frame)) => {
                     let bytes = self.unframed_bytes - self.reader.buffered_bytes();

@@ -219,7 +219,6 @@ struct Accepting<S> {
 struct Logged {
     refused: Repeated,
     failed: Repeated,
-    not_kafka: Repeated,
 }
 
 impl<S: Service> Accepting<S> {
@@ -228,7 +227,7 @@ impl<S: Service> Accepting<S> {
             tokio::select! {
                 deadline = &mut stopped => break deadline.unwrap_or_else(|_| Instant::now()),
                 Some(ended) = self.connections.join_next() => {
-                    count(&self.shared.counters, &self.logged, ended);
+                    count(&self.shared.counters, ended);
                 }
                 accepted = accept(&self.socket, self.resume) => self.take(accepted),
             }
@@ -290,7 +289,6 @@ impl<S: Service> Accepting<S> {
             socket,
             shared,
             mut connections,
-            logged,
             ..
         } = self;
         // Closed before the connections end, so that no client comes back to this socket.
@@ -299,18 +297,18 @@ impl<S: Service> Accepting<S> {
         let mut drained = Drained::default();
         while let Ok(Some(ended)) = timeout_at(deadline, connections.join_next()).await {
             drained.finished += 1;
-            count(&shared.counters, &logged, ended);
+            count(&shared.counters, ended);
         }
         drained.cut = connections.len();
         connections.abort_all();
         while let Some(ended) = connections.join_next().await {
-            count(&shared.counters, &logged, ended);
+            count(&shared.counters, ended);
         }
         drained
     }
 }
 
-fn count(counters: &Counters, logged: &Logged, ended: Result<End, JoinError>) {
+fn count(counters: &Counters, ended: Result<End, JoinError>) {
     let end = match ended {
         Ok(end) => end,
         Err(error) if error.is_panic() => {
@@ -321,15 +319,6 @@ fn count(counters: &Counters, logged: &Logged, ended: Result<End, JoinError>) {
         Err(_) => End::Shutdown,
     };
     counters.count_ended(end);
-    if matches!(end, End::Tls | End::Http)
-        && let Some(suppressed) = logged.not_kafka.should_log(Instant::now())
-    {
-        let spoke = end.label();
-        warn!(
-            event = "not_kafka",
-            spoke, suppressed, "a client does not speak plain Kafka"
-        );
-    }
 }
 
 /// One connection's task.
@@ -343,6 +332,12 @@ async fn run<S: Service>(
     debug!(event = "connection_opened", connection = connection.id, peer = %connection.peer);
     let end = serve(&*service, socket, &connection, &shared).await;
     drop(place);
+    if matches!(end, End::Tls | End::Http)
+        && let Some(suppressed) = shared.strangers.should_log(Instant::now())
+    {
+        let (peer, spoke) = (connection.peer, end.label());
+        warn!(event = "not_kafka", %peer, spoke, suppressed, "a client does not speak plain Kafka");
+    }
     debug!(
         event = "connection_ended",
         connection = connection.id,

@@ -3,5 +3,6 @@
 mod cli;
 mod crash;
 mod hostile;
+mod housekeeping;
 mod lifecycle;
 mod node;
