@@ -151,7 +151,10 @@ impl Admin {
             detail: detail.to_owned(),
         };
         let metadata = match broker {
-            Some(_) => gate("metadata", true, "read and registered"),
+            Some(broker) => match broker.metadata_stopped() {
+                None => gate("metadata", true, "read and registered"),
+                Some(reason) => gate("metadata", false, &format!("cannot be changed: {reason}")),
+            },
             None => gate("metadata", false, "being read"),
         };
         let recovery = match broker {

@@ -1,5 +1,6 @@
 //! `/livez` and `/readyz`. Kept apart: a node that recovers is alive and not ready, and whoever
-//! restarts it for not being ready makes it recover for ever.
+//! restarts it for not being ready makes it recover for ever. A node whose metadata log has stopped
+//! is alive and not ready either: it serves what it has, and its operator has a disk to look at.
 
 use crate::admin::{Admin, Gate};
 use axum::Json;

@@ -45,6 +45,41 @@ async fn a_node_is_ready_when_all_gates_are_open_until_it_stops() {
 }
 
 #[tokio::test]
+async fn a_node_whose_metadata_log_stopped_is_alive_and_not_ready_and_says_why() {
+    let node = Node::start().await;
+    let mut config = support::config();
+    // As long as makes the next topic the last of the first log file.
+    config.advertised.host = "h".repeat((4 << 20) - 400);
+    let broker = node.open_broker_with(config);
+    broker.recover();
+    assert!(broker.metadata_stopped().is_none());
+
+    // The second log file has nowhere to be.
+    let gone = node.dir.path().join("gone");
+    std::fs::rename(node.dir.path().join("metadata"), gone).expect("moved");
+    node.create_topic(&broker, "fills", 90).await;
+    node.create_topic(&broker, "fails", 1).await;
+    assert!(broker.image().topic("fills").is_some() && broker.image().topic("fails").is_none());
+
+    node.admin.attach(broker);
+    node.admin.set_accepting(true);
+    let ready = node.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    let gate = &ready.json()["gates"][0];
+    assert_eq!(
+        (&gate["name"], &gate["open"]),
+        (&"metadata".into(), &false.into())
+    );
+    let detail = gate["detail"].as_str().expect("words");
+    assert!(
+        detail.starts_with("cannot be changed: writing to "),
+        "{detail}"
+    );
+    assert_eq!(node.get("/livez").await.status, 200);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_silent_loop_is_named() {
     let node = Node::start().await;
     let pulse = node.admin.pulse("maintenance", Duration::from_secs(5));

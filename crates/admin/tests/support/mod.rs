@@ -118,21 +118,29 @@ impl Node {
     }
 
     pub fn open_broker(&self) -> Arc<Broker> {
+        self.open_broker_with(config())
+    }
+
+    pub fn open_broker_with(&self, config: BrokerConfig) -> Arc<Broker> {
         let workers = Arc::new(Inline);
-        Broker::open(config(), &self.data, self.clock.clone(), workers).expect("opens")
+        Broker::open(config, &self.data, self.clock.clone(), workers).expect("opens")
     }
 
     /// A node that takes traffic, with one topic of two partitions.
     pub async fn ready(self) -> Self {
         let broker = self.open_broker();
         broker.recover();
-        let connection = Arc::new(Connection::new(1, self.address));
-        let frame = create_topic_frame("t", 2);
-        let answer = broker.answer(&connection, frame.into()).await;
-        assert!(matches!(answer, Answer::Reply(_)));
+        self.create_topic(&broker, "t", 2).await;
         self.admin.attach(broker);
         self.admin.set_accepting(true);
         self
+    }
+
+    pub async fn create_topic(&self, broker: &Arc<Broker>, name: &str, partitions: i32) {
+        let connection = Arc::new(Connection::new(1, self.address));
+        let frame = create_topic_frame(name, partitions);
+        let answer = broker.answer(&connection, frame.into()).await;
+        assert!(matches!(answer, Answer::Reply(_)));
     }
 
     pub async fn get(&self, path: &str) -> Answered {
@@ -191,7 +199,7 @@ fn create_topic_frame(name: &str, partitions: i32) -> Vec<u8> {
     frame
 }
 
-fn config() -> BrokerConfig {
+pub fn config() -> BrokerConfig {
     BrokerConfig {
         node: NodeId::new(1).expect("in range"),
         cluster_id: "test-cluster".to_owned(),

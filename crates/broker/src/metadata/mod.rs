@@ -153,9 +153,7 @@ impl Metadata {
         let _unchanged = self.committed.lock();
         work(&self.image.load())
     }
-}
 
-impl Metadata {
     fn commit(
         &self,
         committed: &Committed,
