@@ -250,6 +250,8 @@ fn finish_swap(
         disk.remove(&name.path(dir))?;
     }
     names.retain(|name| !stale.contains(name));
+    // The index of what was replaced must not come back beside the output.
+    disk.sync_dir(dir)?;
     let name = Name::Segment(base);
     disk.rename(&swap.path(dir), &name.path(dir))?;
     names.push(name);

@@ -138,6 +138,39 @@ impl<E> TestDisk<E> {
         self.state().dirs.insert(path.to_owned());
     }
 
+    /// The files' names and contents by inode.
+    pub fn by_inode(&self) -> (BTreeMap<PathBuf, Inode>, BTreeMap<Inode, Vec<u8>>) {
+        let names = self.state().names.clone();
+        let files = self.files();
+        let contents = names
+            .iter()
+            .map(|(path, inode)| (*inode, files[path].clone()))
+            .collect();
+        (names, contents)
+    }
+
+    pub fn dirs(&self) -> BTreeSet<PathBuf> {
+        self.state().dirs.clone()
+    }
+
+    /// Another disk with the same files, the same inodes, and nothing recorded.
+    pub fn copy(&self, root: &str) -> Self {
+        let (names, contents) = self.by_inode();
+        let copy = Self::new(root);
+        let next = contents.keys().last().map_or(0, |last| last + 1);
+        let mut state = copy.state();
+        for inode in 0..next {
+            let file = memory_file();
+            let content = contents.get(&inode).map(Vec::as_slice).unwrap_or_default();
+            file.write_all_at(content, 0).expect("memory for a file");
+            state.inodes.push(Arc::new(file));
+        }
+        state.names = names;
+        state.dirs = self.dirs();
+        drop(state);
+        copy
+    }
+
     /// Every file with its content.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.state();

@@ -52,6 +52,21 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// A disk on which everything is durable.
+    pub fn of<E>(disk: &TestDisk<E>) -> Self {
+        let (names, contents) = disk.by_inode();
+        let durable = |(inode, durable)| {
+            let pending = Vec::new();
+            (inode, FileState { durable, pending })
+        };
+        Self {
+            files: contents.into_iter().map(durable).collect(),
+            names,
+            pending_names: Vec::new(),
+            dirs: disk.dirs().into_iter().map(|dir| (dir, true)).collect(),
+        }
+    }
+
     /// Takes in one operation.
     pub fn apply<E>(&mut self, op: &Op<E>) {
         match op {

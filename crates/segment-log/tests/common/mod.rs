@@ -3,6 +3,8 @@
 
 pub mod disk;
 pub mod image;
+pub mod model;
+pub mod workload;
 
 use std::path::Path;
 use std::time::Duration;
