@@ -110,7 +110,7 @@ fn brief(op: &Op<Event>) -> String {
 fn whatever_a_crash_leaves_is_made_whole() {
     let chosen = |name| std::env::var(name).ok().and_then(|n| n.parse().ok());
     let first: u64 = chosen("PLIMSOLL_CRASH_FIRST").unwrap_or(1);
-    let seeds: u64 = chosen("PLIMSOLL_CRASH_SEEDS").unwrap_or(6);
+    let seeds: u64 = chosen("PLIMSOLL_CRASH_SEEDS").unwrap_or(4);
     let mut images = 0;
     for seed in first..first + seeds {
         println!("seed {seed}");

@@ -169,7 +169,8 @@ impl LogWriter {
     /// batch.
     ///
     /// # Errors
-    /// See [`AppendError`]. On every one of them the published log is as it was.
+    /// See [`AppendError`]. What came before an epoch that could not be begun is appended then;
+    /// else the published log is as it was.
     pub fn append_as_is(&mut self, batches: &[ToAppend]) -> Result<Appended, AppendError> {
         let first = self.log_end();
         let placed = self.check_as_is(batches)?;
