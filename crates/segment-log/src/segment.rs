@@ -213,8 +213,12 @@ impl Segment {
 
     /// The name that the file has now.
     pub(crate) fn name(&self) -> Name {
+        self.name_at(self.stage.load(Ordering::SeqCst))
+    }
+
+    fn name_at(&self, stage: u8) -> Name {
         let (base, end) = (self.base, self.end());
-        match self.stage.load(Ordering::SeqCst) {
+        match stage {
             0 => Name::Segment(base),
             1 => Name::Swap { base, end },
             _ => Name::Cleaned { base, end },
@@ -319,6 +323,8 @@ impl Segment {
             Some(before) => (Arc::clone(&before.index), Arc::clone(&before.verified)),
             None => {
                 let index = self.load_index(host.disk(), dir, &*file, interval_bytes)?;
+                // Its index file too may have become another's by now.
+                self.check_in_log()?;
                 let old = index.last_where(|e| u64::from(e.position) < self.trusted_from);
                 (index, Arc::new(Verified::new(old + 1)))
             }
@@ -336,21 +342,29 @@ impl Segment {
     /// Opens the file under whatever name it has, making sure that it is this segment's.
     fn open_to_read(&self, disk: &dyn Disk, dir: &Path) -> Result<Handle, Unavailable> {
         loop {
-            let name = self.name();
-            let opened = disk.open(&name.path(dir), OpenFile::Read);
-            // The mark is set before a name goes to another file: unset now, the file is ours.
-            if self.is_retired() {
-                return Err(Unavailable::Retired);
-            }
-            match opened {
-                Ok(file) => return Ok(file),
-                // It was renamed in between.
-                Err(_) if self.name() != name => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(Unavailable::Missing);
+            let stage = self.stage.load(Ordering::SeqCst);
+            // A file that lost a name has the next: the stage is told after the rename.
+            for name in (0..=stage).rev().map(|stage| self.name_at(stage)) {
+                let opened = disk.open(&name.path(dir), OpenFile::Read);
+                self.check_in_log()?;
+                match opened {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    opened => return Ok(opened?),
                 }
-                Err(error) => return Err(error.into()),
             }
+            if self.stage.load(Ordering::SeqCst) == stage {
+                return Err(Unavailable::Missing);
+            }
+        }
+    }
+
+    /// That what was opened by name before this is this segment's: the mark is set before a name
+    /// goes to another file.
+    fn check_in_log(&self) -> Result<(), Unavailable> {
+        if self.is_retired() {
+            Err(Unavailable::Retired)
+        } else {
+            Ok(())
         }
     }
 
