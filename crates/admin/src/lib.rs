@@ -7,7 +7,7 @@
 //! | `/metrics` | OpenMetrics, read from the components' own counters at each scrape |
 //! | `/v1/cluster`, `/v1/topics[/{topic}]`, `/v1/partitions`, `/v1/groups[/{group}]` | JSON, `"schema": 1` |
 //!
-//! [`serve`] opens before there is a broker, so that a long recovery can be watched; the broker is
+//! [`serve()`] opens before there is a broker, so that a long recovery can be watched; the broker is
 //! handed in when there is one ([`Admin::attach`]).
 //!
 //! Always: nothing here changes anything; connections, their time and the size of what they send

@@ -56,7 +56,7 @@ impl Budget {
         }
     }
 
-    /// Starts waiting for room. Register first ([`Starving::register`]), then look again.
+    /// Starts waiting for room. Its first poll registers, and then looks again.
     pub(crate) fn starve(&self) -> Starving<'_> {
         self.starved.fetch_add(1, Ordering::SeqCst);
         Starving {
