@@ -21,4 +21,4 @@ pub use epoch::{BrokerEpoch, LeaderEpoch, PartitionEpoch};
 pub use id::{InvalidTopicId, NodeId, ProducerEpoch, ProducerId, TopicId};
 pub use offset::Offset;
 pub use time::{Monotonic, Timestamp};
-pub use topic::{InvalidTopicName, TopicName, TopicPartition};
+pub use topic::{InvalidTopicName, PartitionKey, TopicName, TopicPartition};

@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::id::TopicId;
+
 /// A legal topic name: 1 to 249 of `A-Z a-z 0-9 . _ -`, neither `.` nor `..`. Cheap to clone.
 ///
 /// Legal names are safe as parts of file names, which is Kafka's reason for the rule and ours.
@@ -112,6 +114,22 @@ pub struct TopicPartition {
 impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// One partition, by its topic's identity for life: what nodes call it among themselves, so that a
+/// topic deleted and created again under one name is never mistaken for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    /// The topic's identity.
+    pub topic: TopicId,
+    /// The partition's index in it, from 0.
+    pub index: u32,
+}
+
+impl fmt::Display for PartitionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.index)
     }
 }
 

@@ -54,10 +54,13 @@ const BELOW_BROKER: &[&str] = &[
     "plimsoll-segment-log",
     "plimsoll-quorum",
     "plimsoll-partition",
+    "plimsoll-replication",
+    "plimsoll-health",
+    "plimsoll-replicator",
 ];
 
-/// Crates of layer 7 are tools: nothing uses them.
-const TOOLS: u8 = 7;
+/// Crates of layer 8 are tools: nothing uses them.
+const TOOLS: u8 = 8;
 
 /// The layers, bottom up.
 const LAYERS: &[Row] = &[
@@ -86,7 +89,7 @@ const LAYERS: &[Row] = &[
         "plimsoll-wire",
         1,
         Ours::Only(&["plimsoll-types"]),
-        Outside::Only(&["bytes", "thiserror"]),
+        Outside::Only(&["bytes", "crc32fast", "thiserror"]),
     ),
     row(
         "plimsoll-watermark",
@@ -99,6 +102,18 @@ const LAYERS: &[Row] = &[
             "parking_lot",
             "thiserror",
         ]),
+    ),
+    row(
+        "plimsoll-replication",
+        1,
+        Ours::Only(&["plimsoll-types"]),
+        Outside::Only(&["thiserror"]),
+    ),
+    row(
+        "plimsoll-health",
+        1,
+        Ours::Only(&["plimsoll-types"]),
+        Outside::Only(&["thiserror"]),
     ),
     row(
         "plimsoll-controller",
@@ -135,11 +150,14 @@ const LAYERS: &[Row] = &[
         2,
         Ours::Only(&["plimsoll-types"]),
         Outside::Only(&[
+            "async-trait",
             "bytes",
             "crc32fast",
+            "openraft",
             "parking_lot",
             "rustix",
             "thiserror",
+            "tokio",
             "tracing",
         ]),
     ),
@@ -162,10 +180,36 @@ const LAYERS: &[Row] = &[
             "tracing",
         ]),
     ),
+    // The sessions between replicas. Futures are polled by hand: no runtime, no clock.
+    row(
+        "plimsoll-replicator",
+        4,
+        Ours::Only(&[
+            "plimsoll-types",
+            "plimsoll-record-batch",
+            "plimsoll-wire",
+            "plimsoll-watermark",
+            "plimsoll-replication",
+            "plimsoll-health",
+            "plimsoll-segment-log",
+            "plimsoll-partition",
+        ]),
+        Outside::Only(&[
+            "arc-swap",
+            "async-trait",
+            "bytes",
+            "crossbeam-queue",
+            "crossbeam-utils",
+            "papaya",
+            "parking_lot",
+            "thiserror",
+            "tracing",
+        ]),
+    ),
     // Async begins here, a runtime does not: no tokio.
     row(
         "plimsoll-broker",
-        4,
+        5,
         Ours::Only(BELOW_BROKER),
         Outside::Only(&[
             "arc-swap",
@@ -184,25 +228,37 @@ const LAYERS: &[Row] = &[
     ),
     row(
         "plimsoll-server",
-        5,
-        Ours::Only(&["plimsoll-types", "plimsoll-wire", "plimsoll-broker"]),
+        6,
+        Ours::Only(&[
+            "plimsoll-types",
+            "plimsoll-wire",
+            "plimsoll-quorum",
+            "plimsoll-replicator",
+            "plimsoll-broker",
+        ]),
         Outside::Any,
     ),
     row(
         "plimsoll-admin",
-        5,
-        Ours::Only(&["plimsoll-types", "plimsoll-controller", "plimsoll-broker"]),
+        6,
+        Ours::Only(&[
+            "plimsoll-types",
+            "plimsoll-controller",
+            "plimsoll-health",
+            "plimsoll-replicator",
+            "plimsoll-broker",
+        ]),
         Outside::Any,
     ),
     row(
         "plimsoll-client",
-        5,
+        6,
         Ours::Only(&["plimsoll-types", "plimsoll-record-batch", "plimsoll-wire"]),
         Outside::Any,
     ),
     row(
         "plimsoll-cli",
-        6,
+        7,
         Ours::Only(&[
             "plimsoll-types",
             "plimsoll-record-batch",
@@ -211,7 +267,7 @@ const LAYERS: &[Row] = &[
         ]),
         Outside::Any,
     ),
-    row("plimsoll", 6, Ours::Any, Outside::Any),
+    row("plimsoll", 7, Ours::Any, Outside::Any),
     row("plimsoll-benches", TOOLS, Ours::Any, Outside::Any),
     row("xtask", TOOLS, Ours::Only(&[]), Outside::Any),
 ];

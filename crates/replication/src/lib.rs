@@ -1,0 +1,1 @@
+//! Leader and follower of one partition as state machines; no I/O, no clock.

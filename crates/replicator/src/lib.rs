@@ -1,0 +1,1 @@
+//! Replication sessions of a node's replicas over peer links.
