@@ -1,4 +1,5 @@
-//! The sockets of a Plimsoll node: the Kafka listener and its connections, and the clock.
+//! The sockets of a Plimsoll node: the Kafka listener and its connections, the links to other
+//! nodes ([`peer`]), and the clock.
 //!
 //! Accepts connections, cuts the byte stream into frames, hands each frame to a [`Service`] (the
 //! broker), and writes the replies back in the order in which the requests came. It does not know
@@ -18,6 +19,7 @@ mod config;
 mod connection;
 mod counters;
 mod listener;
+pub mod peer;
 mod pipeline;
 mod read;
 mod repeated;

@@ -86,6 +86,10 @@ impl Listener {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    pub(crate) fn into_socket(self) -> (std::net::TcpListener, SocketAddr) {
+        (self.socket, self.address)
+    }
 }
 
 /// A listener that serves. Dropping it cuts every connection; [`Server::shutdown`] is kinder.
@@ -264,7 +268,7 @@ impl<S: Service> Accepting<S> {
     /// Starts serving a connection. A refused socket is closed by being dropped.
     fn begin(&mut self, socket: TcpStream, peer: SocketAddr) -> Result<(), Refusal> {
         let place = self.admission.admit(peer.ip())?;
-        self.set_up(&socket).map_err(|_| Refusal::SocketSetup)?;
+        set_up(&socket, &self.config).map_err(|_| Refusal::SocketSetup)?;
         let connection = Arc::new(Connection::new(self.next_id, peer));
         self.next_id += 1;
         let service = Arc::clone(&self.service);
@@ -272,16 +276,6 @@ impl<S: Service> Accepting<S> {
         self.connections
             .spawn(run(service, socket, connection, shared, place));
         Ok(())
-    }
-
-    fn set_up(&self, socket: &TcpStream) -> io::Result<()> {
-        socket.set_nodelay(true)?;
-        let socket = SockRef::from(socket);
-        let keepalive = TcpKeepalive::new()
-            .with_time(self.config.keepalive_after)
-            .with_interval(self.config.keepalive_interval);
-        socket.set_tcp_keepalive(&keepalive)?;
-        socket.set_tcp_user_timeout(Some(self.config.user_timeout))
     }
 
     async fn drain(self, deadline: Instant) -> Drained {
@@ -305,6 +299,34 @@ impl<S: Service> Accepting<S> {
             count(&shared.counters, ended);
         }
         drained
+    }
+}
+
+/// Sets a connected socket up.
+pub(crate) fn set_up(socket: &TcpStream, config: &SocketConfig) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new()
+        .with_time(config.keepalive_after)
+        .with_interval(config.keepalive_interval);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(config.user_timeout))
+}
+
+/// The growing wait after failures to accept.
+#[derive(Debug)]
+pub(crate) struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(MIN_PAUSE)
+    }
+}
+
+impl Pause {
+    pub(crate) async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(MAX_PAUSE);
     }
 }
 

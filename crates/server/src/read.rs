@@ -39,6 +39,12 @@ impl Reader {
         }
     }
 
+    /// Takes frames of up to so many bytes from now on.
+    pub(crate) fn set_max_frame_bytes(&mut self, max_frame_bytes: u32) {
+        let max = usize::try_from(max_frame_bytes).unwrap_or(usize::MAX);
+        self.splitter.set_max_frame_bytes(max);
+    }
+
     /// Bytes that have arrived and are not part of a frame taken out yet.
     pub(crate) fn buffered_bytes(&self) -> usize {
         self.buffer.len()
