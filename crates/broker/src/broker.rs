@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use plimsoll_controller::{Image, Listener, Record, Refusal, rules};
 use plimsoll_record_batch::DecodeLimits;
 use plimsoll_segment_log::{DataDir, DataDirError, FlushPool, LogHost};
+use plimsoll_types::NodeId;
 
 use crate::api::init_producer_id::ProducerIds;
 use crate::catalog::Catalog;
@@ -14,7 +16,7 @@ use crate::clock::{Clock, Workers};
 use crate::config::BrokerConfig;
 use crate::counters::Counters;
 use crate::groups::GroupService;
-use crate::hosting::{Host, RecoveryProgress};
+use crate::hosting::{Host, Queue, RecoveryProgress};
 use crate::metadata::{ChangeError, METADATA_DIR, Metadata, MetadataError};
 
 /// One node's broker. Shared by all connections.
@@ -23,7 +25,7 @@ pub struct Broker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) workers: Arc<dyn Workers>,
     pub(crate) metadata: Metadata,
-    pub(crate) host: Host,
+    pub(crate) host: Arc<Host>,
     pub(crate) groups: GroupService,
     pub(crate) counters: Counters,
     pub(crate) producer_ids: ProducerIds,
@@ -69,7 +71,7 @@ impl Broker {
         clock: Arc<dyn Clock>,
         workers: Arc<dyn Workers>,
     ) -> Result<Arc<Self>, StartError> {
-        let metadata = Metadata::open(data.path())?;
+        let metadata = Metadata::open(data.path(), config.node)?;
         if metadata.image().version() == 0 && !data.partitions()?.is_empty() {
             let dir = data.path().join(METADATA_DIR);
             return Err(StartError::MetadataMissing { dir });
@@ -84,10 +86,8 @@ impl Broker {
                 port: config.advertised.port,
             }],
         };
-        metadata.change(
-            |image| Ok((rules::register_node(image, &register)?, ())),
-            |_, _| (),
-        )?;
+        metadata.change(|image| Ok((rules::register_node(image, &register)?, ())))?;
+        let groups = GroupService::new(&config.groups);
         let host = Host {
             node: config.node,
             logs: LogHost::new(config.max_open_segments),
@@ -100,30 +100,42 @@ impl Broker {
             },
             producer_id_expiration: config.producer_id_expiration,
             catalog: Catalog::default(),
+            bell: Arc::clone(groups.signal()),
+            queue: Queue::default(),
+            shape: Mutex::default(),
+            rounds: AtomicU64::new(0),
         };
-        let groups = GroupService::new(&config.groups);
-        Ok(Arc::new(Self {
+        let broker = Arc::new(Self {
             config,
             clock,
             workers,
             metadata,
-            host,
+            host: Arc::new(host),
             groups,
             counters: Counters::default(),
             producer_ids: ProducerIds::default(),
             data_dir: data.path().to_owned(),
             recovery: RecoveryProgress::default(),
             recovered: AtomicBool::new(false),
-        }))
+        });
+        let follower = Arc::downgrade(&broker);
+        broker.metadata.follow_with(move |image, changes| {
+            if let Some(broker) = follower.upgrade() {
+                broker.host.follow(image, changes);
+                broker.groups.follow(changes, broker.group_time());
+            }
+        });
+        Ok(broker)
     }
 
     /// Opens every log. Blocks on the disk; a partition that does not open is offline and does
     /// not stop the others.
     pub fn recover(&self) {
-        let image = self.metadata.image();
-        self.host.report_orphans(&image);
-        self.host
-            .recover(&image, self.config.recovery_threads, &self.recovery);
+        self.host.report_orphans(&self.metadata.image());
+        let threads = self.config.recovery_threads;
+        let newest = || self.metadata.image();
+        self.host.recover(newest, threads, &self.recovery);
+        self.groups.signal().notify();
         self.recovered.store(true, Ordering::Release);
     }
 
@@ -164,6 +176,12 @@ impl Broker {
         self.metadata.stopped().map(|stopped| stopped.reason)
     }
 
+    /// The node that decides for the cluster now, if one is known.
+    #[must_use]
+    pub fn active_controller(&self) -> Option<NodeId> {
+        Some(self.config.node)
+    }
+
     /// The partitions hosted here.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
@@ -189,7 +207,7 @@ impl Broker {
     /// The rule's own refusal, or a failed metadata log.
     pub(crate) async fn change<T, R>(
         self: &Arc<Self>,
-        rule: impl FnOnce(&Image) -> Result<(Vec<Record>, T), R> + Send + 'static,
+        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R> + Send + 'static,
     ) -> Result<T, ChangeError<R>>
     where
         T: Send + 'static,
@@ -197,10 +215,9 @@ impl Broker {
     {
         let broker = Arc::clone(self);
         self.blocking(move || {
-            broker.metadata.change(rule, |image, changes| {
-                broker.host.follow(image, changes);
-                broker.groups.follow(changes, broker.group_time());
-            })
+            let changed = broker.metadata.change(rule)?;
+            broker.host.settle(changed.version);
+            Ok(changed.outcome)
         })
         .await
         .unwrap_or_else(|| {
@@ -221,5 +238,11 @@ impl Broker {
             .run(Box::new(move || *place.lock() = Some(work())))
             .await;
         outcome.lock().take()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.host.stop();
     }
 }

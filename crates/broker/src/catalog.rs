@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use papaya::HashMap;
 use plimsoll_partition::Partition;
-use plimsoll_types::{TopicId, TopicName};
+use plimsoll_types::{LeaderEpoch, NodeId, TopicId, TopicName};
 
 /// One topic as this node hosts it; replaced as a whole when it changes.
 #[derive(Clone)]
@@ -17,6 +17,10 @@ pub struct HostedTopic {
     pub id: TopicId,
     /// Its partitions by index.
     pub partitions: Vec<Hosted>,
+    /// Where each of them is, as this node sees it.
+    pub(crate) places: Vec<Place>,
+    /// Who leads each of them, by the metadata.
+    pub(crate) leaders: Vec<Leadership>,
     /// What its configs mean to requests.
     pub policy: Arc<TopicPolicy>,
 }
@@ -28,6 +32,26 @@ pub enum Hosted {
     Online(Arc<Partition>),
     /// It did not open, and why.
     Offline(Arc<str>),
+}
+
+/// Where a partition's replica is, as a node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On this node: open, or found that it cannot be.
+    Here,
+    /// On this node, and not open yet.
+    Opening,
+    /// On other nodes only.
+    Elsewhere,
+}
+
+/// Who leads a partition, and the term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader; `None` while there is none.
+    pub leader: Option<NodeId>,
+    /// Its term.
+    pub epoch: LeaderEpoch,
 }
 
 /// The part of a topic's configuration that requests go by; the rest is the partition's.
@@ -52,6 +76,15 @@ pub enum LookupError {
     /// The topic has fewer partitions.
     #[error("the topic has no such partition")]
     UnknownPartition,
+    /// Another node leads the partition, or none does.
+    #[error("this node does not lead the partition")]
+    NotLeader(Leadership),
+    /// The partition has no replica on this node.
+    #[error("this node has no replica of the partition")]
+    NotHere,
+    /// The replica on this node is not open yet.
+    #[error("the replica is being opened")]
+    Opening,
     /// The partition is offline after a storage error.
     #[error("the partition is offline: {why}")]
     Offline {
@@ -74,7 +107,13 @@ impl HostedTopic {
     /// [`LookupError::UnknownPartition`] or [`LookupError::Offline`].
     pub fn partition(&self, index: i32) -> Result<&Arc<Partition>, LookupError> {
         let index = usize::try_from(index).map_err(|_| LookupError::UnknownPartition)?;
-        match self.partitions.get(index) {
+        let hosted = self.partitions.get(index);
+        match (self.place(index), hosted.is_some()) {
+            (Place::Elsewhere, true) => return Err(LookupError::NotHere),
+            (Place::Opening, true) => return Err(LookupError::Opening),
+            _ => {}
+        }
+        match hosted {
             None => Err(LookupError::UnknownPartition),
             Some(Hosted::Offline(why)) => Err(LookupError::Offline {
                 why: Arc::clone(why),
@@ -84,6 +123,29 @@ impl HostedTopic {
                 Some(why) => Err(LookupError::Offline { why }),
             },
         }
+    }
+
+    /// The partition with the wire's `index`, led by `node` and ready for work.
+    ///
+    /// # Errors
+    /// See [`LookupError`].
+    pub fn led(&self, index: i32, node: NodeId) -> Result<&Arc<Partition>, LookupError> {
+        let at = usize::try_from(index).map_err(|_| LookupError::UnknownPartition)?;
+        let leadership = self.leaders.get(at).ok_or(LookupError::UnknownPartition)?;
+        if leadership.leader != Some(node) {
+            return Err(LookupError::NotLeader(*leadership));
+        }
+        self.partition(index)
+    }
+
+    /// Whether this node has, or is to have, a replica of the partition `index`.
+    #[must_use]
+    pub fn is_here(&self, index: usize) -> bool {
+        self.place(index) != Place::Elsewhere
+    }
+
+    pub(crate) fn place(&self, index: usize) -> Place {
+        self.places.get(index).copied().unwrap_or(Place::Elsewhere)
     }
 
     /// Its open partitions.

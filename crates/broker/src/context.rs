@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use plimsoll_types::Monotonic;
+use plimsoll_partition::Partition;
+use plimsoll_types::{Monotonic, NodeId};
 use plimsoll_wire::Str;
 
 use crate::Broker;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LookupError};
 use crate::connection::Connection;
 
 /// One request's surroundings.
@@ -22,6 +23,18 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.broker.host.catalog
+    }
+
+    /// The partition `index` of the topic called `name`, which this node leads.
+    pub(crate) fn led(&self, name: &str, index: i32) -> Result<Arc<Partition>, LookupError> {
+        let topic = self.catalog().topic(name);
+        let topic = topic.ok_or(LookupError::UnknownTopic)?;
+        topic.led(index, self.node()).cloned()
+    }
+
+    /// This node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.broker.config.node
     }
 
     pub(crate) fn now(&self) -> Monotonic {

@@ -23,6 +23,7 @@ impl Coded for LookupError {
         match self {
             Self::UnknownTopic | Self::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
             Self::UnknownTopicId => ErrorCode::UnknownTopicId,
+            Self::NotLeader(_) | Self::NotHere | Self::Opening => ErrorCode::NotLeaderOrFollower,
             Self::Offline { .. } => ErrorCode::KafkaStorageError,
         }
     }
@@ -101,6 +102,8 @@ impl<R: Coded> Coded for ChangeError<R> {
         match self {
             Self::Refused(refusal) => refusal.code(),
             Self::Storage { .. } => ErrorCode::KafkaStorageError,
+            // Clients try again.
+            Self::Conflict | Self::Busy => ErrorCode::RequestTimedOut,
         }
     }
 }

@@ -33,7 +33,7 @@ mod metadata;
 
 pub use answer::{Answer, CloseReason};
 pub use broker::{Broker, StartError};
-pub use catalog::{Catalog, Hosted, HostedTopic, LookupError, TopicPolicy};
+pub use catalog::{Catalog, Hosted, HostedTopic, Leadership, LookupError, TopicPolicy};
 pub use clock::{Clock, Workers};
 pub use config::{Advertised, BrokerConfig, GroupConfig, Setting};
 pub use connection::{Connection, Software};

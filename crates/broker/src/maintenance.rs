@@ -27,7 +27,7 @@ impl Broker {
     /// One round over all partitions: those that did not open are tried again, retention, and
     /// checkpoints.
     pub fn maintain(&self) -> Maintained {
-        self.metadata.hold(|image| self.host.reopen_offline(image));
+        self.host.reopen_offline();
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let mut round = Maintained::default();
         for partition in self.partitions() {
@@ -83,6 +83,7 @@ impl Broker {
     /// Ends every partition cleanly: synced, checkpointed, trimmed. No requests may run any more.
     /// Returns how many could not be; those recover at the next start.
     pub fn close(&self) -> usize {
+        self.host.stop();
         let partitions = Mutex::new(self.partitions());
         let failed = AtomicUsize::new(0);
         // Most of a close is waiting for the disk, which does several at once faster.

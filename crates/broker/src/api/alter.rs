@@ -11,6 +11,7 @@ use crate::config::BrokerConfig;
 use crate::context::Context;
 
 /// The wish to alter one resource's configs.
+#[derive(Clone)]
 pub(crate) struct Alteration {
     pub(crate) kind: i8,
     pub(crate) name: Str,
@@ -18,6 +19,7 @@ pub(crate) struct Alteration {
 }
 
 /// What is to become of the configs.
+#[derive(Clone)]
 pub(crate) enum Wish {
     /// These and no others.
     Exactly(Vec<(String, Option<String>)>),

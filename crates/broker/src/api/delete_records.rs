@@ -58,7 +58,7 @@ fn check(
         .ok_or(LookupError::UnknownTopic);
     let hosted = hosted.map_err(|error| error.code())?;
     let partition = hosted
-        .partition(asked.partition_index)
+        .led(asked.partition_index, context.node())
         .map_err(|error| error.code())?;
     if !hosted.policy.config.cleanup.delete {
         // A compacted topic promises the last value of each key.

@@ -1,6 +1,7 @@
 //! DescribeCluster: the nodes and the controller.
 
 use plimsoll_controller::Node;
+use plimsoll_types::NodeId;
 use plimsoll_wire::describe_cluster::{
     DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
 };
@@ -39,7 +40,7 @@ pub(crate) async fn handle(
     let described = DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: broker.config.cluster_id.as_str().into(),
-        controller_id: broker.config.node.to_wire(),
+        controller_id: broker.active_controller().map_or(-1, NodeId::to_wire),
         brokers: broker.metadata.image().nodes().filter_map(node).collect(),
         ..Default::default()
     };

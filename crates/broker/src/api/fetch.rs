@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use plimsoll_partition::{Partition, ReadError};
 use plimsoll_segment_log::Minimum;
-use plimsoll_types::{LeaderEpoch, Offset};
+use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 use plimsoll_watermark::{Mark, Signal, Snapshot, WatchState};
 use plimsoll_wire::fetch::{
     EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-    LeaderIdAndEpoch, PartitionData,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use plimsoll_wire::{ErrorCode, Records};
 
 use crate::api::epochs::{check_epoch, end_of_epoch};
-use crate::catalog::LookupError;
+use crate::api::leaders::{Endpoint, endpoints};
+use crate::catalog::{Leadership, LookupError};
 use crate::context::Context;
 use crate::counters::add;
 use crate::deadline::Deadline;
@@ -109,7 +110,8 @@ fn resolve(context: &Context, request: &FetchRequest, replica: i32) -> Vec<Wante
             }
             let source = match &hosted {
                 Err(error) => Err(refused(asked.partition, error.code())),
-                Ok(topic) => match topic.partition(asked.partition) {
+                Ok(topic) => match topic.led(asked.partition, context.node()) {
+                    Err(LookupError::NotLeader(now)) => Err(led_by(asked.partition, now)),
                     Err(error) => Err(refused(asked.partition, error.code())),
                     Ok(partition) => admit(context, partition, asked, replica),
                 },
@@ -291,10 +293,32 @@ fn answer(
         &context.broker.counters.bytes_out,
         u64::try_from(round.bytes).unwrap_or(0),
     );
+    let partitions = responses.iter().flat_map(|topic| &topic.partitions);
+    let named = partitions.map(|partition| partition.current_leader.leader_id);
+    let endpoint = |endpoint: Endpoint| NodeEndpoint {
+        node_id: endpoint.node_id,
+        host: endpoint.host,
+        port: endpoint.port,
+        rack: endpoint.rack,
+    };
+    let found = endpoints(context, named);
     FetchResponse {
+        node_endpoints: found.into_iter().map(endpoint).collect(),
         responses,
         ..Default::default()
     }
+}
+
+/// Another node leads, or none.
+fn led_by(partition: i32, now: Leadership) -> Refusal {
+    let current_leader = LeaderIdAndEpoch {
+        leader_id: now.leader.map_or(-1, NodeId::to_wire),
+        leader_epoch: now.epoch.to_wire(),
+    };
+    Box::new(PartitionData {
+        current_leader,
+        ..*refused(partition, ErrorCode::NotLeaderOrFollower)
+    })
 }
 
 fn refused(partition: i32, code: ErrorCode) -> Refusal {

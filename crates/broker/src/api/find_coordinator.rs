@@ -1,11 +1,13 @@
-//! FindCoordinator: which node keeps a group. On one node it is this one; the first request
-//! creates the topic that the groups are kept in.
+//! FindCoordinator: which node keeps a group: the leader of its partition of the offsets topic,
+//! which the first request creates.
 
+use plimsoll_types::NodeId;
 use plimsoll_wire::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use plimsoll_wire::{ErrorCode, Str};
 
+use crate::api::leaders::endpoints;
 use crate::context::Context;
 use crate::error_code::Coded;
 
@@ -66,14 +68,26 @@ async fn find(context: &Context, key_type: i8) -> Result<(), Refused> {
 }
 
 fn coordinator(context: &Context, key: Str, found: &Result<(), Refused>) -> Coordinator {
-    let config = &context.broker.config;
+    let endpoint = |leader: NodeId| endpoints(context, [leader.to_wire()]).pop();
     match found {
-        Ok(()) => Coordinator {
-            key,
-            node_id: config.node.to_wire(),
-            host: config.advertised.host.as_str().into(),
-            port: config.advertised.port.into(),
-            ..Default::default()
+        Ok(()) => match context.broker.coordinator_of(&key).and_then(endpoint) {
+            Some(found) => Coordinator {
+                key,
+                node_id: found.node_id,
+                host: found.host,
+                port: found.port,
+                ..Default::default()
+            },
+            None => Coordinator {
+                key,
+                node_id: -1,
+                port: -1,
+                error_code: ErrorCode::CoordinatorNotAvailable.code(),
+                error_message: Some(Str::from_static(
+                    "the partition that keeps the group has no leader at this moment",
+                )),
+                ..Default::default()
+            },
         },
         Err((code, message)) => Coordinator {
             key,

@@ -60,8 +60,7 @@ async fn look_up(
     asked: &ListOffsetsPartition,
 ) -> Result<Found, ErrorCode> {
     let partition = context
-        .catalog()
-        .partition(topic, asked.partition_index)
+        .led(topic, asked.partition_index)
         .map_err(|error| error.code())?;
     check_epoch(asked.current_leader_epoch, partition.leader_epoch())?;
     let marks = partition.watermarks().snapshot();

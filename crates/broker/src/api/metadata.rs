@@ -48,7 +48,7 @@ pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> Metad
     MetadataResponse {
         brokers: image.nodes().filter_map(described_node).collect(),
         cluster_id: Some(broker.config.cluster_id.as_str().into()),
-        controller_id: broker.config.node.to_wire(),
+        controller_id: broker.active_controller().map_or(-1, NodeId::to_wire),
         topics,
         cluster_authorized_operations,
         ..Default::default()
@@ -104,9 +104,9 @@ async fn create_named(context: &Context, missing: Vec<Str>) -> Vec<(Str, ErrorCo
             let mut after = Image::clone(image);
             let mut records = Vec::new();
             let mut failed = Vec::new();
-            for name in names {
+            for name in &names {
                 let id = TopicId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
-                let wish = rules::CreateTopic::named(&name, id);
+                let wish = rules::CreateTopic::named(name, id);
                 match rules::create_topic(&after, &limits, &wish) {
                     Ok(made) => {
                         for record in &made {
@@ -118,7 +118,7 @@ async fn create_named(context: &Context, missing: Vec<Str>) -> Vec<(Str, ErrorCo
                     }
                     // Somebody else was faster, or it is named twice: then it is there.
                     Err(plimsoll_controller::Refusal::TopicExists { .. }) => {}
-                    Err(refusal) => failed.push((name, refusal.code())),
+                    Err(refusal) => failed.push((name.clone(), refusal.code())),
                 }
             }
             Ok::<_, plimsoll_controller::Refusal>((records, failed))

@@ -49,10 +49,7 @@ fn look_up(
     topic: &str,
     asked: &OffsetForLeaderPartition,
 ) -> Result<(i32, i64), ErrorCode> {
-    let partition = context
-        .catalog()
-        .partition(topic, asked.partition)
-        .map_err(|e| e.code())?;
+    let partition = context.led(topic, asked.partition).map_err(|e| e.code())?;
     check_epoch(asked.current_leader_epoch, partition.leader_epoch())?;
     let end = LeaderEpoch::from_wire(asked.leader_epoch)
         .and_then(|epoch| end_of_epoch(&partition, epoch));

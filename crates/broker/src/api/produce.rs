@@ -13,15 +13,16 @@ use plimsoll_record_batch::{
     self as record_batch, Batch, BatchError, Checked, Compression, Keys, TimestampType,
 };
 use plimsoll_segment_log::ToAppend;
-use plimsoll_types::Timestamp;
+use plimsoll_types::{NodeId, Timestamp};
 use plimsoll_watermark::Mark;
 use plimsoll_wire::ErrorCode;
 use plimsoll_wire::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
-    ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
 
-use crate::catalog::{HostedTopic, LookupError};
+use crate::api::leaders::{Endpoint, endpoints};
+use crate::catalog::{HostedTopic, Leadership, LookupError};
 use crate::context::Context;
 use crate::counters::add;
 use crate::deadline::Deadline;
@@ -93,10 +94,27 @@ pub(crate) async fn handle(context: &Context, request: ProduceRequest) -> Outcom
         Acks::None if failed => Outcome::Close,
         Acks::None => Outcome::Nothing,
         Acks::Leader | Acks::All => Outcome::Reply(ProduceResponse {
+            node_endpoints: leaders(context, &responses),
             responses,
             ..Default::default()
         }),
     }
+}
+
+/// Where the leaders are that the responses name.
+fn leaders(context: &Context, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint> {
+    let partitions = responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
+    let named = partitions.map(|partition| partition.current_leader.leader_id);
+    let endpoint = |endpoint: Endpoint| NodeEndpoint {
+        node_id: endpoint.node_id,
+        host: endpoint.host,
+        port: endpoint.port,
+        rack: endpoint.rack,
+    };
+    let found = endpoints(context, named);
+    found.into_iter().map(endpoint).collect()
 }
 
 /// What becomes of a produce request's connection.
@@ -136,6 +154,8 @@ struct Refused {
     code: ErrorCode,
     message: Option<String>,
     records: Vec<BatchIndexAndErrorMessage>,
+    /// Who leads instead, if that is why.
+    leader: Option<Leadership>,
 }
 
 impl Refused {
@@ -144,6 +164,7 @@ impl Refused {
             code,
             message: Some(message.into()),
             records: Vec::new(),
+            leader: None,
         }
     }
 }
@@ -154,13 +175,21 @@ impl From<ErrorCode> for Refused {
             code,
             message: None,
             records: Vec::new(),
+            leader: None,
         }
     }
 }
 
 impl From<LookupError> for Refused {
     fn from(error: LookupError) -> Self {
-        Self::new(error.code(), error.to_string())
+        let leader = match &error {
+            LookupError::NotLeader(leadership) => Some(*leadership),
+            _ => None,
+        };
+        Self {
+            leader,
+            ..Self::new(error.code(), error.to_string())
+        }
     }
 }
 
@@ -180,7 +209,7 @@ fn begin(
             "the topic is the broker's own; clients do not write to it",
         ));
     }
-    let partition = topic.partition(data.index)?;
+    let partition = topic.led(data.index, context.node())?;
     let isr = partition.watermarks().committed_isr();
     if acks == Acks::All && isr < usize::try_from(topic.policy.min_isr).unwrap_or(usize::MAX) {
         return Err(ErrorCode::NotEnoughReplicas.into());
@@ -409,6 +438,7 @@ impl From<BatchError> for Refused {
             code: error.code(),
             message: Some(error.to_string()),
             records,
+            leader: None,
         }
     }
 }
@@ -430,11 +460,16 @@ fn response(index: i32, outcome: Result<Done, Refused>) -> PartitionProduceRespo
             code,
             message,
             records,
+            leader,
         }) => PartitionProduceResponse {
             index,
             error_code: code.code(),
             base_offset: -1,
             record_errors: records,
+            current_leader: leader.map_or_else(LeaderIdAndEpoch::default, |now| LeaderIdAndEpoch {
+                leader_id: now.leader.map_or(-1, NodeId::to_wire),
+                leader_epoch: now.epoch.to_wire(),
+            }),
             error_message: message.map(Into::into),
             ..Default::default()
         },

@@ -65,7 +65,7 @@ pub(crate) async fn change<C, T, R>(
     rule: R,
 ) -> Vec<Row<T>>
 where
-    C: Send + 'static,
+    C: Clone + Send + 'static,
     T: Send + 'static,
     R: Fn(&mut Draft, C) -> Row<T> + Send + 'static,
 {
@@ -77,7 +77,8 @@ where
             records: Vec::new(),
         };
         let rows = commands
-            .into_iter()
+            .iter()
+            .cloned()
             .map(|command| rule(&mut draft, command))
             .collect();
         let records = if validate_only {

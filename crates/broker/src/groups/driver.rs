@@ -8,7 +8,7 @@
 use plimsoll_group_coordinator::{Coordinator, Input, Now, WriteError, WriteId};
 use plimsoll_partition::{Append, AppendError, Partition, describe};
 use plimsoll_record_batch::DecodeLimits;
-use plimsoll_types::{Monotonic, TopicName};
+use plimsoll_types::{LeaderEpoch, Monotonic, TopicName};
 use plimsoll_watermark::{Mark, Signal, Watch, WatchState};
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
@@ -21,6 +21,7 @@ use super::OFFSETS_TOPIC;
 use super::log::{self, Bundle, LoadError};
 use super::shard::{Shard, Ticked};
 use crate::Broker;
+use crate::catalog::LookupError;
 
 /// How long a partition that failed is left alone.
 const RETRY: Duration = Duration::from_secs(5);
@@ -52,6 +53,8 @@ struct Driver {
 struct Lane {
     shard: Arc<Shard>,
     state: State,
+    /// The term of this node's leadership that the state is of; `None` before the first look.
+    term: Option<Option<LeaderEpoch>>,
     /// The last attempt failed; the next failure is no news.
     failing: bool,
 }
@@ -151,6 +154,7 @@ impl Driver {
         let lane = |shard: &Arc<Shard>| Lane {
             shard: Arc::clone(shard),
             state: State::Idle { not_before: None },
+            term: None,
             failing: false,
         };
         self.lanes = shards.iter().map(lane).collect();
@@ -171,6 +175,12 @@ impl Lane {
         loads: &mut usize,
         cx: &mut Context<'_>,
     ) -> Option<Monotonic> {
+        let term = broker.offsets_term(self.shard.index);
+        if self.term != Some(term) {
+            self.begin_term(now, term, signal, loads);
+        }
+        // Without a term there is nothing to do; a change of the leader rings.
+        term?;
         if let State::Idle { not_before } = &self.state {
             if let Some(at) = not_before.filter(|at| *at > now.monotonic) {
                 return Some(at);
@@ -207,6 +217,28 @@ impl Lane {
         }
     }
 
+    /// Leadership came, went or was renewed. What was written in another term is another
+    /// leader's to answer for: everyone who waits is told, and the groups are read again.
+    fn begin_term(
+        &mut self,
+        now: Now,
+        term: Option<LeaderEpoch>,
+        signal: &Arc<Signal>,
+        loads: &mut usize,
+    ) {
+        if self.is_loading() {
+            *loads -= 1;
+            signal.notify();
+        }
+        self.term = Some(term);
+        self.failing = false;
+        self.state = State::Idle { not_before: None };
+        match term {
+            Some(_) => self.shard.expected(now),
+            None => self.shard.left(now),
+        }
+    }
+
     fn begin_load(&mut self, broker: &Arc<Broker>, now: Now) {
         let index = i32::try_from(self.shard.index).unwrap_or(i32::MAX);
         match broker.host.catalog.partition(OFFSETS_TOPIC, index) {
@@ -214,6 +246,8 @@ impl Lane {
                 let load = load(broker, &partition, &self.shard);
                 self.state = State::Loading { partition, load };
             }
+            // Rung for when it is open.
+            Err(LookupError::Opening) => {}
             Err(error) => self.fail(now, &error),
         }
     }

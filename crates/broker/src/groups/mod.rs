@@ -174,6 +174,16 @@ impl GroupService {
             TopicChange::Created(_) | TopicChange::Changed { .. } => None,
         });
         let topics: Vec<TopicName> = deleted.collect();
+        let ours = |change: &TopicChange| match change {
+            TopicChange::Created(topic) | TopicChange::Changed { after: topic, .. } => {
+                topic.name.as_str() == OFFSETS_TOPIC
+            }
+            TopicChange::Deleted(_) => false,
+        };
+        if changes.topics.iter().any(ours) {
+            // Another node may keep a partition's groups from now on, or this one.
+            self.signal.notify();
+        }
         if topics.is_empty() {
             return;
         }
@@ -193,7 +203,7 @@ impl GroupService {
         self.awaited.store(true, Ordering::Release);
     }
 
-    fn signal(&self) -> &Arc<Signal> {
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
         &self.signal
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Shard {
 struct Core {
     coordinator: Coordinator,
     /// Why nobody can be answered until the partition is loaded (again).
-    failed: bool,
+    away: Option<Away>,
     waiting: HashMap<ReplyTo, Arc<Slot>>,
     next_reply: u64,
     outbox: VecDeque<Write>,
@@ -73,7 +73,7 @@ impl Shard {
     pub(super) fn new(index: usize, config: GroupConfig) -> Self {
         let core = Core {
             coordinator: Coordinator::new(config.clone()),
-            failed: false,
+            away: None,
             waiting: HashMap::new(),
             next_reply: 0,
             outbox: VecDeque::new(),
@@ -97,9 +97,7 @@ impl Shard {
         input: impl FnOnce(ReplyTo) -> Input,
     ) -> Result<(Asked, bool), GroupError> {
         let mut core = self.core.lock();
-        if core.failed {
-            return Err(GroupError::CoordinatorNotAvailable);
-        }
+        core.here()?;
         let reply = ReplyTo(core.next_reply);
         core.next_reply += 1;
         let actions = core.coordinator.handle(now, input(reply));
@@ -170,7 +168,7 @@ impl Shard {
     pub(super) fn loaded(&self, now: Now, coordinator: Coordinator) {
         let mut core = self.core.lock();
         core.coordinator = coordinator;
-        core.failed = false;
+        core.away = None;
         let actions = core.coordinator.finish_loading(now);
         let after = core.perform(actions, None);
         drop(core);
@@ -180,11 +178,28 @@ impl Shard {
     /// The partition cannot be read or written: whoever waits is told, and whoever comes, until
     /// it is loaded again.
     pub(super) fn failed(&self, now: Now) {
+        self.unload(now, Some(Away::Failed));
+    }
+
+    /// Another node keeps these groups: whoever waits is told, and whoever comes.
+    pub(super) fn left(&self, now: Now) {
+        self.unload(now, Some(Away::Elsewhere));
+    }
+
+    /// This node keeps these groups, and is about to load them: whoever comes is told to wait.
+    pub(super) fn expected(&self, now: Now) {
+        self.unload(now, None);
+    }
+
+    fn unload(&self, now: Now, away: Option<Away>) {
         let mut core = self.core.lock();
         let actions = core.coordinator.handle(now, Input::Unloaded);
         core.outbox.clear();
-        core.failed = true;
+        core.away = away;
         let after = core.perform(actions, None);
+        if away.is_none() {
+            core.coordinator = Coordinator::new(self.config.clone());
+        }
         drop(core);
         after.finish();
     }
@@ -195,14 +210,29 @@ impl Shard {
         question: impl FnOnce(&Coordinator) -> Result<R, GroupError>,
     ) -> Result<R, GroupError> {
         let core = self.core.lock();
-        if core.failed {
-            return Err(GroupError::CoordinatorNotAvailable);
-        }
+        core.here()?;
         question(&core.coordinator)
     }
 }
 
+/// Why a partition's groups are not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    /// The partition cannot be read or written.
+    Failed,
+    /// Another node leads the partition.
+    Elsewhere,
+}
+
 impl Core {
+    fn here(&self) -> Result<(), GroupError> {
+        match self.away {
+            None => Ok(()),
+            Some(Away::Failed) => Err(GroupError::CoordinatorNotAvailable),
+            Some(Away::Elsewhere) => Err(GroupError::NotCoordinator),
+        }
+    }
+
     fn perform(&mut self, actions: Actions, asking: Option<ReplyTo>) -> Aftermath {
         let mut after = Aftermath::default();
         for action in actions {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use plimsoll_controller::{Refusal, rules};
-use plimsoll_types::TopicId;
+use plimsoll_types::{LeaderEpoch, NodeId, TopicId};
 
-use super::OFFSETS_TOPIC;
+use super::{OFFSETS_TOPIC, hash};
 use crate::Broker;
 use crate::metadata::ChangeError;
 
@@ -17,7 +17,27 @@ const CONFIGS: &[(&str, &str)] = &[
     ("durability", "fsync"),
 ];
 
+/// Replicas of the offsets topic, where there are as many nodes.
+const REPLICAS: usize = 3;
+/// With that many replicas a commit is on two before it is acknowledged.
+const MIN_ISR: (&str, &str) = ("min.insync.replicas", "2");
+
 impl Broker {
+    /// The node that keeps `group`, if its partition has a leader.
+    pub(crate) fn coordinator_of(&self, group: &str) -> Option<NodeId> {
+        let image = self.metadata.image();
+        let topic = image.topic(OFFSETS_TOPIC)?;
+        let partition = hash::partition_of(group, topic.partitions.len());
+        topic.partitions.get(partition)?.leader
+    }
+
+    /// The term in which this node leads a partition of the offsets topic, if it does.
+    pub(super) fn offsets_term(&self, partition: usize) -> Option<LeaderEpoch> {
+        let topic = self.host.catalog.topic(OFFSETS_TOPIC)?;
+        let leadership = topic.leaders.get(partition)?;
+        (leadership.leader == Some(self.config.node)).then_some(leadership.epoch)
+    }
+
     /// Makes sure that there is an offsets topic. When it returns, requests of groups find their
     /// coordinators, which may still be loading.
     pub(crate) async fn ensure_offsets_topic(self: &Arc<Self>) -> Result<(), ChangeError<Refusal>> {
@@ -41,19 +61,25 @@ impl Broker {
         let partitions = i32::try_from(self.groups.offsets_partitions).unwrap_or(i32::MAX);
         let id = TopicId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), Some((*value).to_owned()));
-        let wish = rules::CreateTopic {
-            partitions,
-            configs: CONFIGS.iter().map(owned).collect(),
-            ..rules::CreateTopic::named(OFFSETS_TOPIC, id)
-        };
-        self.change(
-            move |image| match rules::create_internal_topic(image, &limits, &wish) {
+        self.change(move |image| {
+            let replicas = image.nodes().len().clamp(1, REPLICAS);
+            let mut configs: Vec<_> = CONFIGS.iter().map(owned).collect();
+            if replicas == REPLICAS {
+                configs.push(owned(&MIN_ISR));
+            }
+            let wish = rules::CreateTopic {
+                partitions,
+                replication_factor: i16::try_from(replicas).unwrap_or(1),
+                configs,
+                ..rules::CreateTopic::named(OFFSETS_TOPIC, id)
+            };
+            match rules::create_internal_topic(image, &limits, &wish) {
                 Ok(records) => Ok((records, ())),
                 // Somebody else was faster.
                 Err(Refusal::TopicExists { .. }) => Ok((Vec::new(), ())),
                 Err(refusal) => Err(refusal),
-            },
-        )
+            }
+        })
         .await
     }
 }

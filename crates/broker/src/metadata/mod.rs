@@ -1,33 +1,75 @@
 //! The cluster metadata as this node knows it, and the one way to change it.
 //!
-//! Always: a record is durable before its image is published; images are published in order; a
-//! rule sees the newest image and nobody else's records come between the rule and its own.
+//! A change is a rule: a function from an image to records or a refusal. It is evaluated on the
+//! newest image that is known here and its records are proposed as a [transaction] for just that
+//! image; if another node's change came first the entry is void, and the rule is evaluated again.
+//! So a rule may run several times, and its last run counts.
+//!
+//! Always: a record is durable before its image is published; images are published in order, each
+//! after everything that follows from the one before was set going; nobody else's records come
+//! between a rule's image and its own records.
 
 mod codec;
+#[cfg(test)]
+mod tests;
+mod transaction;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use plimsoll_controller::{Changes, Image, Misfit, Record};
 use plimsoll_partition::describe;
 use plimsoll_quorum::{Committed, Entry, Limits, Quorum, Room, Snapshot, Stopped};
+use plimsoll_types::NodeId;
 
 pub use codec::CodecError;
+use transaction::{Applied, Ticket};
 
 /// Where the metadata log lives in a data directory.
 pub(crate) const METADATA_DIR: &str = "metadata";
+/// How often a rule is evaluated again because somebody else's change came first.
+const MAX_TRIES: usize = 32;
+/// How long a change waits for this node's other changes.
+const TURN: Duration = Duration::from_secs(30);
+
+/// What is done with each new image, before anybody's change is answered.
+type Follow = Box<dyn Fn(&Arc<Image>, &Changes) + Send + Sync>;
 
 /// The newest image, and the log behind it.
 pub(crate) struct Metadata {
+    node: NodeId,
     image: ArcSwap<Image>,
     quorum: Quorum,
-    /// Held from the reading of the image to its successor's publication and what follows from it.
-    committed: Mutex<Committed>,
+    /// One change of this node at a time: they would only make each other void.
+    turn: Mutex<()>,
+    applier: Mutex<Applier>,
+    next_ticket: AtomicU64,
+    follow: OnceLock<Follow>,
     /// Whether it was logged that nothing can be changed any more.
     told_of_stop: AtomicBool,
+}
+
+/// Takes the committed entries in order. Whoever waits for an entry drives it.
+struct Applier {
+    committed: Committed,
+    /// The last entry that was applied or void.
+    index: u64,
+    /// What became of this node's own transactions, until they are asked for.
+    outcomes: HashMap<u64, Option<u64>>,
+}
+
+/// A change that happened.
+#[derive(Debug)]
+pub(crate) struct Changed<T> {
+    pub(crate) outcome: T,
+    /// The version of the image with it.
+    pub(crate) version: u64,
 }
 
 /// A change of the metadata that did not happen.
@@ -44,6 +86,13 @@ pub enum ChangeError<R> {
         /// What failed.
         why: Arc<str>,
     },
+    /// Others changed the metadata again and again before this change came through. It did not
+    /// happen.
+    #[error("too many others change the metadata at this moment; try again")]
+    Conflict,
+    /// Earlier changes take too long. It did not happen.
+    #[error("earlier changes of the metadata take too long; try again")]
+    Busy,
 }
 
 /// Why the metadata cannot be read at a start.
@@ -72,37 +121,61 @@ pub enum MetadataError {
 }
 
 impl Metadata {
-    /// Reads the metadata log below `data_dir`. Blocks on the disk.
-    pub(crate) fn open(data_dir: &Path) -> Result<Self, MetadataError> {
+    /// Reads the metadata log below `data_dir`, for `node`. Blocks on the disk.
+    pub(crate) fn open(data_dir: &Path, node: NodeId) -> Result<Self, MetadataError> {
         let opened = plimsoll_quorum::open(&data_dir.join(METADATA_DIR), Limits::default())?;
         if opened.recovery.cut_bytes > 0 {
             let bytes = opened.recovery.cut_bytes;
             tracing::info!(event = "metadata_torn_tail_cut", bytes);
         }
-        let mut image = match &opened.snapshot {
-            None => Image::default(),
+        let (mut image, mut index) = match &opened.snapshot {
+            None => (Image::default(), 0),
             Some(Snapshot { index, bytes }) => {
-                codec::decode_snapshot(bytes).map_err(|source| MetadataError::Entry {
-                    index: *index,
-                    source,
-                })?
+                let image =
+                    codec::decode_snapshot(bytes).map_err(|source| MetadataError::Entry {
+                        index: *index,
+                        source,
+                    })?;
+                (image, *index)
             }
         };
-        for Entry { index, bytes } in opened.entries {
-            let records =
-                codec::decode(&bytes).map_err(|source| MetadataError::Entry { index, source })?;
-            for record in &records {
-                image
-                    .apply(record)
-                    .map_err(|source| MetadataError::Misfit { index, source })?;
+        let mut next_ticket = 0;
+        for entry in opened.entries {
+            index = entry.index;
+            let (applied, ticket) = apply(&image, &entry)?;
+            if let Applied::Moved(after) = applied {
+                image = *after;
+            }
+            if let Some(ticket) = ticket.filter(|ticket| ticket.proposer == node) {
+                next_ticket = next_ticket.max(ticket.number + 1);
             }
         }
         Ok(Self {
+            node,
+            // Above every version there was, so a ticket names one transaction for ever, snapshot
+            // or not: a transaction that counts moves the version.
+            next_ticket: AtomicU64::new(next_ticket.max(image.version())),
             image: ArcSwap::from_pointee(image),
             quorum: opened.quorum,
-            committed: Mutex::new(opened.committed),
+            turn: Mutex::new(()),
+            applier: Mutex::new(Applier {
+                committed: opened.committed,
+                index,
+                outcomes: HashMap::new(),
+            }),
+            follow: OnceLock::new(),
             told_of_stop: AtomicBool::new(false),
         })
+    }
+
+    /// From here on `follow` is called with each new image, in order, and with what is new in it,
+    /// before the change is answered. It must not change the metadata itself.
+    pub(crate) fn follow_with(
+        &self,
+        follow: impl Fn(&Arc<Image>, &Changes) + Send + Sync + 'static,
+    ) {
+        let first = self.follow.set(Box::new(follow)).is_ok();
+        debug_assert!(first, "one follower");
     }
 
     /// Why nothing can be changed any more, if so. Waits for no change.
@@ -115,62 +188,97 @@ impl Metadata {
         self.image.load_full()
     }
 
-    /// Makes the records of `rule` durable, publishes the next image and calls `follow` with it
-    /// before anybody else's change. Blocks on the disk.
+    /// Makes the records of `rule` durable and publishes the next image; what follows from it has
+    /// been set going when this returns. Blocks on the disk.
     pub(crate) fn change<T, R>(
         &self,
-        rule: impl FnOnce(&Image) -> Result<(Vec<Record>, T), R>,
-        follow: impl FnOnce(&Image, &Changes),
-    ) -> Result<T, ChangeError<R>> {
-        let committed = self.committed.lock();
-        let before = self.image.load_full();
-        let (records, outcome) = rule(&before).map_err(ChangeError::Refused)?;
-        if records.is_empty() {
-            return Ok(outcome);
-        }
-        let storage = |error: &dyn std::error::Error| ChangeError::Storage {
-            why: describe(error).into(),
+        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R>,
+    ) -> Result<Changed<T>, ChangeError<R>> {
+        let Some(_turn) = self.turn.try_lock_for(TURN) else {
+            return Err(ChangeError::Busy);
         };
-        // Applied to a copy first: a rule's mistake must not reach the log.
-        let mut after = Image::clone(&before);
-        for record in &records {
-            after.apply(record).map_err(|error| storage(&error))?;
+        for _ in 0..MAX_TRIES {
+            let before = self.image.load_full();
+            let (records, outcome) = rule(&before).map_err(ChangeError::Refused)?;
+            if records.is_empty() {
+                let version = before.version();
+                return Ok(Changed { outcome, version });
+            }
+            // Applied to a copy first: a rule's mistake must not reach the log.
+            let mut after = Image::clone(&before);
+            for record in &records {
+                after.apply(record).map_err(|error| storage(&error))?;
+            }
+            if let Some(version) = self
+                .commit(before.version(), &records)
+                .map_err(storage_of)?
+            {
+                return Ok(Changed { outcome, version });
+            }
         }
-        self.commit(&committed, &records)
-            .map_err(|error| storage(&*error))?;
-        let changes = after.changes_since(&before);
-        let after = Arc::new(after);
-        self.image.store(Arc::clone(&after));
-        follow(&after, &changes);
-        self.snapshot_if_worth_it(&after);
-        Ok(outcome)
-    }
-}
-
-impl Metadata {
-    /// Does `work` with the newest image while nobody changes it.
-    pub(crate) fn hold<R>(&self, work: impl FnOnce(&Image) -> R) -> R {
-        let _unchanged = self.committed.lock();
-        work(&self.image.load())
+        Err(ChangeError::Conflict)
     }
 
+    /// Proposes a transaction and applies the log up to it. The version it made, if it was not
+    /// void.
     fn commit(
         &self,
-        committed: &Committed,
+        expected: u64,
         records: &[Record],
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let entry = codec::encode(records);
-        let proposal = self.quorum.propose_within(room_for(records), entry);
+    ) -> Result<Option<u64>, Box<dyn std::error::Error>> {
+        let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let ticket = Ticket {
+            proposer: self.node,
+            number,
+        };
+        let entry = transaction::encode(expected, ticket, records);
+        let index = self.propose(room_for(records), entry)?;
+        let mut applier = self.applier.lock();
+        self.apply_to(&mut applier, index)?;
+        let outcome = applier.outcomes.remove(&number);
+        debug_assert!(outcome.is_some(), "an own entry has a ticket");
+        Ok(outcome.flatten())
+    }
+
+    fn propose(&self, room: Room, entry: Bytes) -> Result<u64, Box<dyn std::error::Error>> {
+        let proposal = self.quorum.propose_within(room, entry);
         let index = proposal
             .map_err(Box::<dyn std::error::Error>::from)
-            .and_then(|proposal| Ok(proposal.wait()?))
-            .inspect_err(|_| self.tell_of_stop())?;
-        // With one voter what comes off the stream is what was just proposed.
-        let committed = committed.next()?;
-        assert_eq!(
-            committed.index, index,
-            "nobody else proposes to a quorum of one"
-        );
+            .and_then(|proposal| Ok(proposal.wait()?));
+        index.inspect_err(|_| self.tell_of_stop())
+    }
+
+    /// Applies what is committed, up to the entry `index` at least.
+    fn apply_to(
+        &self,
+        applier: &mut Applier,
+        index: u64,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        while applier.index < index {
+            let entry = applier.committed.next()?;
+            self.take(applier, &entry)?;
+        }
+        Ok(())
+    }
+
+    fn take(&self, applier: &mut Applier, entry: &Entry) -> Result<(), MetadataError> {
+        let before = self.image.load_full();
+        let (applied, ticket) = apply(&before, entry)?;
+        applier.index = entry.index;
+        let mut version = None;
+        if let Applied::Moved(after) = applied {
+            let after: Arc<Image> = Arc::from(after);
+            let changes = after.changes_since(&before);
+            version = Some(after.version());
+            self.image.store(Arc::clone(&after));
+            if let Some(follow) = self.follow.get() {
+                follow(&after, &changes);
+            }
+            self.snapshot_if_worth_it(&after, entry.index);
+        }
+        if let Some(ticket) = ticket.filter(|ticket| ticket.proposer == self.node) {
+            applier.outcomes.insert(ticket.number, version);
+        }
         Ok(())
     }
 
@@ -183,11 +291,10 @@ impl Metadata {
     }
 
     /// A failed snapshot costs only space: the log before it still stands.
-    fn snapshot_if_worth_it(&self, image: &Image) {
+    fn snapshot_if_worth_it(&self, image: &Image, index: u64) {
         if !self.quorum.wants_snapshot() {
             return;
         }
-        let index = self.quorum.committed_index();
         let snapshot = Snapshot {
             index,
             bytes: codec::encode_snapshot(image),
@@ -198,22 +305,43 @@ impl Metadata {
     }
 }
 
-/// Deletions and configs make room on a full disk, and a start needs its registration; whatever
-/// makes something new waits for room.
+fn apply(image: &Image, entry: &Entry) -> Result<(Applied, Option<Ticket>), MetadataError> {
+    let index = entry.index;
+    let transaction = transaction::decode(&entry.bytes)
+        .map_err(|source| MetadataError::Entry { index, source })?;
+    let applied = transaction
+        .apply(image)
+        .map_err(|source| MetadataError::Misfit { index, source })?;
+    Ok((applied, transaction.ticket))
+}
+
+fn storage<R>(error: &dyn std::error::Error) -> ChangeError<R> {
+    let why = describe(error).into();
+    ChangeError::Storage { why }
+}
+
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err asks for"
+)]
+fn storage_of<R>(error: Box<dyn std::error::Error>) -> ChangeError<R> {
+    storage(&*error)
+}
+
+/// Deletions and configs make room on a full disk, a start needs its registration, and a cluster
+/// its elections; whatever makes something new waits for room.
 fn room_for(records: &[Record]) -> Room {
-    let may_use_reserve = records.iter().all(|record| match record {
-        Record::TopicDeleted { .. }
-        | Record::ConfigSet { .. }
-        | Record::ConfigUnset { .. }
-        | Record::LeaderChanged { .. }
-        | Record::NodeRegistered { .. } => true,
-        Record::TopicCreated { .. }
-        | Record::PartitionsAdded { .. }
-        | Record::ProducerIdsReserved { .. } => false,
-    });
-    if may_use_reserve {
-        Room::Reserved
-    } else {
+    let makes_something = |record: &Record| {
+        matches!(
+            record,
+            Record::TopicCreated { .. }
+                | Record::PartitionsAdded { .. }
+                | Record::ProducerIdsReserved { .. }
+        )
+    };
+    if records.iter().any(makes_something) {
         Room::Free
+    } else {
+        Room::Reserved
     }
 }
