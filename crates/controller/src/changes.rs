@@ -1,6 +1,6 @@
 //! What differs between two images, found without looking at what they share.
 
-use crate::image::Topic;
+use crate::image::{Partition, Topic};
 use crate::sorted_map::SortedMap;
 use plimsoll_types::TopicName;
 use std::cmp::Ordering;
@@ -12,6 +12,8 @@ pub struct Changes {
     /// Topics created, deleted or changed, by name. A topic deleted and created again under its
     /// name is a deletion followed by a creation.
     pub topics: Vec<TopicChange>,
+    /// A node came, went, or is in another state or at another address.
+    pub nodes_changed: bool,
     /// A node-wide config changed, so the resolved config of any topic may have.
     pub node_configs_changed: bool,
 }
@@ -30,6 +32,33 @@ pub enum TopicChange {
         /// As it is.
         after: Arc<Topic>,
     },
+}
+
+impl TopicChange {
+    /// The partitions that differ, each with what it was and what it is; found without looking
+    /// into those that are shared.
+    pub fn partitions(
+        &self,
+    ) -> impl Iterator<Item = (u32, Option<&Arc<Partition>>, Option<&Arc<Partition>>)> {
+        let (before, after) = match self {
+            Self::Created(topic) => (None, Some(topic)),
+            Self::Deleted(topic) => (Some(topic), None),
+            Self::Changed { before, after } => (Some(before), Some(after)),
+        };
+        let list = |topic: Option<&'_ Arc<Topic>>| topic.map_or(0, |topic| topic.partitions.len());
+        let count = list(before).max(list(after));
+        let numbered = (0..count).zip(0_u32..).map(move |(at, index)| {
+            let (before, after) = (
+                before.and_then(|topic| topic.partitions.get(at)),
+                after.and_then(|topic| topic.partitions.get(at)),
+            );
+            (index, before, after)
+        });
+        numbered.filter(|(_, before, after)| match (before, after) {
+            (Some(before), Some(after)) => !Arc::ptr_eq(before, after) && before != after,
+            (before, after) => before.is_some() || after.is_some(),
+        })
+    }
 }
 
 type Topics = SortedMap<TopicName, Arc<Topic>>;

@@ -5,19 +5,31 @@
 
 use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicName};
 
-/// Where one partition lives and who leads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where one partition lives, who leads it, and who could.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     /// Every node that holds a replica; the first one is the preferred leader. Never empty.
     pub replicas: Vec<NodeId>,
     /// The in-sync ones among them.
     pub isr: Vec<NodeId>,
+    /// Those that left the ISR while it was too small to commit anything, and so lack nothing.
+    pub elr: Vec<NodeId>,
+    /// Those that left the ISR or the ELR because they may have lost what they had.
+    pub last_known_elr: Vec<NodeId>,
+    /// Replicas that a reassignment brings in.
+    pub adding: Vec<NodeId>,
+    /// Replicas that a reassignment takes out once those it brings in are in sync.
+    pub removing: Vec<NodeId>,
     /// The leader, one of the ISR; `None` while there is none.
     pub leader: Option<NodeId>,
     /// The leader's term.
     pub leader_epoch: LeaderEpoch,
     /// The version of this partition's metadata.
     pub partition_epoch: PartitionEpoch,
+    /// The last term that began by an unclean election.
+    pub unclean_epoch: Option<LeaderEpoch>,
+    /// Whether nobody has come in sync since an unclean election.
+    pub recovering: bool,
 }
 
 /// An address at which clients reach a node.
@@ -69,20 +81,15 @@ pub enum Record {
         /// The topic.
         id: TopicId,
     },
-    /// A partition has another leader, or the same one in a new term.
-    LeaderChanged {
+    /// A partition's leader, ISR, ELR or replicas changed: all that holds for it from now on.
+    PartitionChanged {
         /// The topic.
         id: TopicId,
         /// The partition.
         partition: u32,
-        /// The leader from now on.
-        leader: Option<NodeId>,
-        /// The in-sync replicas from now on.
-        isr: Vec<NodeId>,
-        /// The new term, above the one before.
-        leader_epoch: LeaderEpoch,
-        /// The partition's next version.
-        partition_epoch: PartitionEpoch,
+        /// What holds, with a partition epoch above the one before and, where the leader changed
+        /// or a replica was taken out, a leader epoch above the one before.
+        state: Assignment,
     },
     /// A config has a value of its own.
     ConfigSet {
@@ -105,18 +112,36 @@ pub enum Record {
         /// The least free id.
         next: u64,
     },
-    /// A node's process started and joined.
+    /// A node's process started and joined. It is fenced until [`Record::NodeStateSet`].
     NodeRegistered {
         /// The node.
         node: NodeId,
-        /// Its uptime's number, above every one before.
+        /// Its uptime's number: the image's version with this record applied.
         broker_epoch: BrokerEpoch,
-        /// Drawn by the process at its start: tells a retry from a restart.
+        /// Drawn by the process at its start.
         incarnation: [u8; 16],
+        /// Its data directory, drawn when that was made.
+        dir_id: [u8; 16],
         /// Where clients reach it.
         listeners: Vec<Listener>,
+        /// Where other nodes reach it, `HOST:PORT`.
+        peer: String,
         /// Its failure zone.
         rack: Option<String>,
+    },
+    /// Whether a node may lead and be in sync.
+    NodeStateSet {
+        /// The node.
+        node: NodeId,
+        /// Not trusted with anything until it is heard of again.
+        fenced: bool,
+        /// About to stop, or kept free of leaderships by a person.
+        draining: bool,
+    },
+    /// A node is no part of the cluster any more.
+    NodeRemoved {
+        /// The node.
+        node: NodeId,
     },
 }
 
@@ -164,11 +189,21 @@ pub enum Misfit {
         /// How many there are.
         count: usize,
     },
-    /// An assignment has no replica, or a leader or ISR outside of its replicas.
-    #[error("an assignment of topic id {id} has no replicas, or a leader or ISR outside of them")]
+    /// An assignment has no replica, names one twice, or has a leader, ISR or ELR outside of its
+    /// replicas.
+    #[error(
+        "an assignment of topic id {id} has no replicas or one twice, or a leader, ISR or ELR \
+         outside of them"
+    )]
     BadAssignment {
         /// The topic.
         id: TopicId,
+    },
+    /// A record concerns a node that is not in the image.
+    #[error("the record concerns node {node}, which is not there")]
+    NoSuchNode {
+        /// The node.
+        node: NodeId,
     },
     /// A number that only grows would go back.
     #[error("{what} would go from {current} to {next}; it only grows")]

@@ -3,7 +3,9 @@
 //! A refusal changes nothing. Its variants are as fine as the protocol's error codes, which
 //! `broker` maps them to; its text names the values at fault and, where there is one, a way out.
 
-use plimsoll_types::{InvalidTopicName, NodeId, TopicId, TopicName};
+use plimsoll_types::{
+    BrokerEpoch, InvalidTopicName, NodeId, PartitionKey, TopicId, TopicName, TopicPartition,
+};
 
 /// Why a command is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -126,6 +128,108 @@ pub enum Refusal {
         /// The node.
         node: NodeId,
     },
+    /// Nodes are registered, but none can take a new partition.
+    #[error(
+        "All {nodes} registered node(s) are fenced or draining; none can lead a new partition."
+    )]
+    NoUsableNodes {
+        /// How many are registered.
+        nodes: usize,
+    },
+    /// No topic has a partition of this id and number.
+    #[error("There is no partition {key}.")]
+    UnknownPartition {
+        /// The partition.
+        key: PartitionKey,
+    },
+    /// Somebody else's process has the node's number, and it is alive.
+    #[error(
+        "node {node} is registered by a live process with another data directory. If that one is \
+         gone, try again once it is fenced; else give this node another id."
+    )]
+    DuplicateNode {
+        /// The node.
+        node: NodeId,
+    },
+    /// The sender is an earlier process of the node.
+    #[error(
+        "broker epoch {} of node {node} is not its current one, {}: register again",
+        .given.0, .current.0
+    )]
+    StaleBrokerEpoch {
+        /// The node.
+        node: NodeId,
+        /// What it said.
+        given: BrokerEpoch,
+        /// What is registered.
+        current: BrokerEpoch,
+    },
+    /// A node that still leads or is in sync by what it was before it was fenced.
+    #[error("node {node} is still to leave {left} ISR(s) before it is unfenced")]
+    NotSettled {
+        /// The node.
+        node: NodeId,
+        /// How many.
+        left: u32,
+    },
+    /// Only a node that is down can be removed.
+    #[error("node {node} is alive; stop it before it is removed")]
+    NodeAlive {
+        /// The node.
+        node: NodeId,
+    },
+    /// Only a node without replicas can be removed.
+    #[error("node {node} holds {replicas} replica(s); move them away before it is removed")]
+    NodeHoldsReplicas {
+        /// The node.
+        node: NodeId,
+        /// How many.
+        replicas: u32,
+    },
+    /// The partition has the leader that the election would give it, or one at all.
+    #[error("Leader election not needed for partition {partition}: {leader} leads it.")]
+    ElectionNotNeeded {
+        /// The partition.
+        partition: TopicPartition,
+        /// Its leader.
+        leader: NodeId,
+    },
+    /// The preferred leader is not in sync or cannot lead now.
+    #[error(
+        "The preferred leader of partition {partition}, node {preferred}, is not in sync, fenced \
+         or draining."
+    )]
+    PreferredLeaderNotAvailable {
+        /// The partition.
+        partition: TopicPartition,
+        /// The preferred leader.
+        preferred: NodeId,
+    },
+    /// No replica of the partition is alive.
+    #[error("No replica of partition {partition} is alive to be elected.")]
+    EligibleLeadersNotAvailable {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// There is nothing to cancel.
+    #[error("No partition reassignment is in progress for partition {partition}.")]
+    NoReassignmentInProgress {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The replicas that would be left are too few of those in sync.
+    #[error(
+        "Partition {partition} would be left with {in_sync} in-sync replica(s) and needs {needed}: \
+         wait until more are in sync, or choose other replicas."
+    )]
+    TooFewInSync {
+        /// The partition.
+        partition: TopicPartition,
+        /// How many would be left.
+        in_sync: usize,
+        /// How many it takes.
+        needed: usize,
+    },
     /// Every producer id was given out.
     #[error("no producer ids are left")]
     ProducerIdsExhausted,
@@ -177,6 +281,15 @@ pub enum AssignmentFault {
         replicas: usize,
         /// Replicas of those before.
         expected: usize,
+    },
+    /// Every node of an assignment is fenced or draining.
+    #[error(
+        "All brokers specified in the manual partition assignment for partition {partition} are \
+         fenced or draining."
+    )]
+    AllFenced {
+        /// The partition, as far as it has a number already; else its place in the request.
+        partition: usize,
     },
     /// Not as many assignments as new partitions.
     #[error("{added} partition(s) are to be added, but {assigned} assignment(s) were given.")]

@@ -115,6 +115,22 @@ impl<K: Ord + Clone, V: Clone> SortedMap<K, V> {
             .skip(skip)
     }
 
+    /// As [`iter_from`](Self::iter_from), for a key that nobody keeps.
+    pub fn range_from<'a>(
+        &'a self,
+        key: &K,
+    ) -> impl Iterator<Item = (&'a K, &'a V)> + use<'a, K, V> {
+        let first = self.chunk_of(key).unwrap_or(0);
+        let skip = self
+            .chunks
+            .get(first)
+            .map_or(0, |chunk| chunk.partition_point(|(k, _)| k < key));
+        let chunks = self.chunks.iter().skip(first);
+        chunks
+            .flat_map(|chunk| chunk.iter().map(|(k, v)| (k, v)))
+            .skip(skip)
+    }
+
     /// Sets the value at `key` and returns the one it replaced.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let at = self.chunk_of(&key).unwrap_or(0);

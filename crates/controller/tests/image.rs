@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{LIMITS, apply, cluster, create, node, registration, topic_id};
+use common::{LIMITS, apply, cluster, create, node, registration, start, topic_id};
 use plimsoll_controller::{Assignment, ConfigResource, Image, Misfit, Record, TopicChange, rules};
 use plimsoll_types::{LeaderEpoch, PartitionEpoch, TopicName};
 use proptest::prelude::*;
@@ -24,8 +24,7 @@ fn a_restarted_process_never_leads_in_an_epoch_it_led_before() {
     let mut image = cluster(2);
     create(&mut image, "t", 1, 4);
     let before = image.clone();
-    let records = rules::register_node(&image, &registration(1, 2));
-    apply(&mut image, records);
+    start(&mut image, &registration(1, 2));
     for index in 0..4 {
         let (old, new) = (before.partition("t", index), image.partition("t", index));
         let (old, new) = (old.expect("there"), new.expect("there"));
@@ -107,8 +106,7 @@ fn a_record_that_does_not_fit_changes_nothing() {
         replicas: vec![node(1)],
         isr: vec![node(1)],
         leader: Some(node(1)),
-        leader_epoch: LeaderEpoch::ZERO,
-        partition_epoch: PartitionEpoch(0),
+        ..Assignment::default()
     };
     let alien = Assignment {
         leader: Some(node(2)),
@@ -119,13 +117,26 @@ fn a_record_that_does_not_fit_changes_nothing() {
         id: topic_id(id),
         partitions,
     };
-    let changed = |isr, leader_epoch, partition_epoch| Record::LeaderChanged {
+    let changed = |isr, leader_epoch, partition_epoch| Record::PartitionChanged {
         id: topic_id(1),
         partition: 0,
-        leader: Some(node(1)),
-        isr,
-        leader_epoch: LeaderEpoch::new(leader_epoch),
-        partition_epoch: PartitionEpoch(partition_epoch),
+        state: Assignment {
+            replicas: vec![node(1)],
+            leader: Some(node(1)),
+            isr,
+            leader_epoch: LeaderEpoch::new(leader_epoch),
+            partition_epoch: PartitionEpoch(partition_epoch),
+            ..Assignment::default()
+        },
+    };
+    let moved = Record::PartitionChanged {
+        id: topic_id(1),
+        partition: 0,
+        state: Assignment {
+            replicas: vec![node(2)],
+            partition_epoch: PartitionEpoch(1),
+            ..Assignment::default()
+        },
     };
     let id = topic_id(8);
     let misfits = [
@@ -139,7 +150,8 @@ fn a_record_that_does_not_fit_changes_nothing() {
             partitions: vec![assignment],
         },
         Record::TopicDeleted { id },
-        changed(vec![node(1)], 0, 1),
+        moved,
+        Record::NodeRemoved { node: node(9) },
         changed(vec![node(1)], 1, 0),
         changed(vec![node(1), node(2)], 1, 1),
         changed(vec![], 1, 1),

@@ -28,7 +28,7 @@ impl Row {
     }
 
     fn partition(&self) -> Option<&Partition> {
-        self.topic.partitions.get(self.index)
+        self.topic.partitions.get(self.index).map(AsRef::as_ref)
     }
 }
 

@@ -89,6 +89,18 @@ pub const KEYS: &[TopicKey] = &[
             retention.bytes, \"compact\" keeps the last record of each key; both may be given.",
     },
     TopicKey {
+        name: "commit.stall.ms",
+        node_name: "commit.stall.ms",
+        kind: Kind::Long {
+            min: 100,
+            max: i64::MAX,
+        },
+        default: "1000",
+        per_node: false,
+        documentation: "How long one in-sync replica alone may hold back what is committed before \
+            it leaves the ISR, as long as enough others stay in it.",
+    },
+    TopicKey {
         name: "compression.type",
         node_name: "compression.type",
         kind: Kind::Choice(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
@@ -208,6 +220,18 @@ pub const KEYS: &[TopicKey] = &[
             committed; with fewer in sync, producers with acks=all are refused.",
     },
     TopicKey {
+        name: "replica.lag.time.max.ms",
+        node_name: "replica.lag.time.max.ms",
+        kind: Kind::Long {
+            min: 1000,
+            max: i64::MAX,
+        },
+        default: "10000",
+        per_node: false,
+        documentation: "How long an in-sync replica may go without having caught up with its \
+            leader before it leaves the ISR.",
+    },
+    TopicKey {
         name: "retention.bytes",
         node_name: "log.retention.bytes",
         kind: Kind::Long {
@@ -254,6 +278,26 @@ pub const KEYS: &[TopicKey] = &[
         per_node: true,
         documentation: "The age at which a partition starts a new segment file although the old \
             one is not full.",
+    },
+    TopicKey {
+        name: "unclean.leader.election.enable",
+        node_name: "unclean.leader.election.enable",
+        kind: Kind::Choice(&["true", "false"]),
+        default: "false",
+        per_node: false,
+        documentation: "Kafka's name for a choice of unclean.recovery.strategy, where that is not \
+            set: \"true\" is \"proactive\", \"false\" is \"none\".",
+    },
+    TopicKey {
+        name: "unclean.recovery.strategy",
+        node_name: "unclean.recovery.strategy",
+        kind: Kind::Choice(&["none", "balanced", "proactive"]),
+        default: "none",
+        per_node: false,
+        documentation: "What happens when no replica is left that is known to be complete: \
+            nothing, until a person decides (\"none\"); the best of those that last were complete \
+            leads once all of them were asked (\"balanced\"); the best of those that answer leads, \
+            at the price of records (\"proactive\").",
     },
 ];
 
@@ -307,10 +351,6 @@ pub const NOT_SUPPORTED: &[(&str, &str)] = &[
     (
         "segment.jitter.ms",
         "segments roll by segment.bytes and segment.ms alone",
-    ),
-    (
-        "unclean.leader.election.enable",
-        "a replica that may lack committed records is never elected",
     ),
 ];
 

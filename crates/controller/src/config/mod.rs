@@ -12,6 +12,6 @@ mod value;
 pub use keys::{Kind, TopicKey};
 pub use resolve::{
     Cleanup, Durability, Entry, NodeDefaults, Source, Synonym, TimestampSource, TopicCompression,
-    TopicConfig, entries, entry, resolve,
+    TopicConfig, UncleanRecovery, durability, entries, entry, resolve, unclean_recovery,
 };
 pub use value::canonical;

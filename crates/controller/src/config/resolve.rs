@@ -5,6 +5,7 @@ use super::value::canonical;
 use crate::image::{Image, Topic};
 use crate::record::ConfigResource;
 use crate::refusal::ConfigFault;
+use crate::rules::is_internal;
 use plimsoll_types::NodeId;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -169,6 +170,47 @@ pub enum Durability {
     Os,
 }
 
+/// What happens when no replica is left that is known to be complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UncleanRecovery {
+    /// Nothing, until a person decides.
+    None,
+    /// The best of those that last were complete leads, once all of them were asked.
+    Balanced,
+    /// The best of those that answer leads.
+    Proactive,
+}
+
+/// What happens when no replica of `topic` is left that is known to be complete. Where
+/// `unclean.recovery.strategy` has no value, Kafka's `unclean.leader.election.enable` decides.
+#[must_use]
+pub fn unclean_recovery(image: &Image, topic: Option<&Topic>) -> UncleanRecovery {
+    let everywhere = image.configs(&ConfigResource::EveryNode);
+    let places = [topic.map(|topic| &topic.configs), everywhere];
+    for configs in places.into_iter().flatten() {
+        let text = |key: &str| configs.get(key).map(String::as_str);
+        let enable = text("unclean.leader.election.enable");
+        match (text("unclean.recovery.strategy"), enable) {
+            (Some("balanced"), _) => return UncleanRecovery::Balanced,
+            (Some("proactive"), _) | (None, Some("true")) => return UncleanRecovery::Proactive,
+            (Some(_), _) | (None, Some(_)) => return UncleanRecovery::None,
+            (None, None) => {}
+        }
+    }
+    UncleanRecovery::None
+}
+
+/// When a replica of `topic` counts a record as held; always once it is synced where the cluster
+/// keeps its own state.
+#[must_use]
+pub fn durability(image: &Image, topic: Option<&Topic>) -> Durability {
+    let internal = topic.is_some_and(|topic| is_internal(topic.name.as_str()));
+    match image.cluster_config("durability", topic) {
+        "os" if !internal => Durability::Os,
+        _ => Durability::Fsync,
+    }
+}
+
 /// What happens to old segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cleanup {
@@ -214,6 +256,8 @@ pub enum TimestampSource {
 pub struct TopicConfig {
     /// `cleanup.policy`.
     pub cleanup: Cleanup,
+    /// `commit.stall.ms`.
+    pub commit_stall: Duration,
     /// `compression.type`.
     pub compression: TopicCompression,
     /// `delete.retention.ms`.
@@ -234,6 +278,8 @@ pub struct TopicConfig {
     pub min_compaction_lag: Duration,
     /// `min.insync.replicas`, at least one.
     pub min_insync_replicas: u32,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_max: Duration,
     /// `retention.bytes`; `None` for no limit.
     pub retention_bytes: Option<u64>,
     /// `retention.ms`; `None` for no limit.
@@ -242,6 +288,8 @@ pub struct TopicConfig {
     pub segment_bytes: u32,
     /// `segment.ms`; `None` for no bound.
     pub segment_age: Option<Duration>,
+    /// `unclean.recovery.strategy`, or what `unclean.leader.election.enable` makes of it.
+    pub unclean_recovery: UncleanRecovery,
 }
 
 /// The configs that hold for `topic` on `node`, or for a topic without any of its own.
@@ -263,12 +311,10 @@ pub fn resolve(
             delete: cleanup.contains("delete"),
             compact: cleanup.contains("compact"),
         },
+        commit_stall: millis(text("commit.stall.ms")),
         compression: compression(text("compression.type")),
         delete_retention: millis(text("delete.retention.ms")),
-        durability: match text("durability") {
-            "os" => Durability::Os,
-            _ => Durability::Fsync,
-        },
+        durability: durability(image, topic),
         index_interval_bytes: int("index.interval.bytes"),
         max_compaction_lag: bounded_millis(text("max.compaction.lag.ms")),
         max_message_bytes: int("max.message.bytes"),
@@ -282,10 +328,12 @@ pub fn resolve(
         min_cleanable_dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
         min_compaction_lag: millis(text("min.compaction.lag.ms")),
         min_insync_replicas: int("min.insync.replicas").max(1),
+        replica_lag_max: millis(text("replica.lag.time.max.ms")),
         retention_bytes: u64::try_from(long(text("retention.bytes"))).ok(),
         retention: bounded_millis(text("retention.ms")),
         segment_bytes: int("segment.bytes"),
         segment_age: bounded_millis(text("segment.ms")),
+        unclean_recovery: unclean_recovery(image, topic),
     }
 }
 

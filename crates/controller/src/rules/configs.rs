@@ -1,5 +1,6 @@
 //! Changing configs.
 
+use super::change::{Change, Loads};
 use crate::config::keys::{self, KEYS, Kind, NOT_SUPPORTED, TopicKey};
 use crate::config::{NodeDefaults, canonical, entry};
 use crate::image::Image;
@@ -69,7 +70,46 @@ pub fn alter_configs(
         };
     }
     check_together(&after)?;
-    Ok(difference(resource, current, &after))
+    let mut records = difference(resource, current, &after);
+    records.extend(consequences(image, resource, &records));
+    Ok(records)
+}
+
+/// What a change of `min.insync.replicas` does to ELRs, in the same transaction.
+///
+/// Lowered to what is in sync, it lets the leader commit without the ELR, which therefore goes
+/// (C3); a leader must never see the one without the other. Raised, it sends away those in the
+/// ELR while there is a leader; without one they are all there is to elect, and they stay.
+fn consequences(image: &Image, resource: &ConfigResource, configs: &[Record]) -> Vec<Record> {
+    const KEY: &str = "min.insync.replicas";
+    let concerns = |record: &Record| matches!(record, Record::ConfigSet { key, .. } | Record::ConfigUnset { key, .. } if key == KEY);
+    if !configs.iter().any(concerns) {
+        return Vec::new();
+    }
+    let Ok(after) = image.transact(image.version(), configs) else {
+        return Vec::new();
+    };
+    let only = match resource {
+        ConfigResource::Topic(name) => image.topic(name.as_str()).map(|topic| topic.id),
+        ConfigResource::Node(_) | ConfigResource::EveryNode => None,
+    };
+    let mut loads = Loads::of(&after);
+    let keys = image.under_replicated();
+    let keys = keys.filter(|key| only.is_none_or(|topic| topic == key.topic));
+    let mut records = Vec::new();
+    for key in keys {
+        let Some(mut change) = Change::of(&after, key) else {
+            continue;
+        };
+        if change.old.elr.is_empty() && change.old.last_known_elr.is_empty() {
+            continue;
+        }
+        if after.min_isr(key) > image.min_isr(key) && !change.old.isr.is_empty() {
+            change.dismiss_elr();
+        }
+        records.extend(change.finish(&mut loads));
+    }
+    records
 }
 
 impl AlterConfig {
@@ -238,7 +278,19 @@ fn check_together(configs: &BTreeMap<String, String>) -> Result<(), ConfigFault>
         (Some(least), Some(most)) if least > most => Err(ConfigFault::Contradiction(
             "min.compaction.lag.ms must be no more than max.compaction.lag.ms",
         )),
-        _ => Ok(()),
+        _ => {
+            let text = |key: &str| configs.get(key).map(String::as_str);
+            let unclean = (
+                text("unclean.leader.election.enable"),
+                text("unclean.recovery.strategy"),
+            );
+            if unclean == (Some("true"), Some("none")) {
+                return Err(ConfigFault::Contradiction(
+                    "unclean.leader.election.enable=true contradicts unclean.recovery.strategy=none",
+                ));
+            }
+            Ok(())
+        }
     }
 }
 

@@ -1,9 +1,23 @@
 //! A node's process joining the cluster.
 
-use crate::image::{Image, Partition, Topic};
+use super::change::{Loss, MAX_CHANGES, changes, led_first};
+use crate::config::{Durability, durability};
+use crate::image::{Image, Node};
 use crate::record::{Listener, Record};
 use crate::refusal::Refusal;
-use plimsoll_types::{BrokerEpoch, NodeId, PartitionEpoch};
+use plimsoll_types::{BrokerEpoch, NodeId, PartitionKey};
+use std::collections::BTreeSet;
+
+/// How the node's earlier process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// In good order: everything was synced.
+    Clean,
+    /// By a crash of the process alone: the machine still has all that it was given.
+    CrashSameBoot,
+    /// With its machine: what was not synced is gone.
+    Lossy,
+}
 
 /// What a process says of itself when it joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,51 +26,106 @@ pub struct RegisterNode {
     pub node: NodeId,
     /// Drawn at its start, so that a second registration of one process is told from a restart.
     pub incarnation: [u8; 16],
+    /// Its data directory's identity, drawn when that was made and kept in it. Another one than
+    /// before means that everything the node held is gone.
+    pub dir_id: [u8; 16],
+    /// How its earlier process ended.
+    pub shutdown: Shutdown,
+    /// Partitions whose log is damaged or missing below what was synced, whatever the end.
+    pub damaged: BTreeSet<PartitionKey>,
     /// Its failure zone.
     pub rack: Option<String>,
     /// Where clients reach it.
     pub listeners: Vec<Listener>,
+    /// Where other nodes reach it, `HOST:PORT`.
+    pub peer: String,
 }
 
-/// The records that register the process, none if it is registered already.
-///
-/// Invariant C1: every partition that the node's earlier process led gets a new leader epoch, so
-/// that no process leads twice in one epoch. A process that came back may have lost what it had
-/// not synced; records it then writes at the same offsets must not look like the old ones.
-///
-/// # Errors
-/// None as yet; a rule that may refuse.
-pub fn register_node(image: &Image, wish: &RegisterNode) -> Result<Vec<Record>, Refusal> {
-    let known = image.node(wish.node);
-    if known.is_some_and(|known| known.incarnation == wish.incarnation) {
-        return Ok(Vec::new());
-    }
-    let epochs = image.nodes().map(|node| node.broker_epoch.0 + 1);
-    let registered = Record::NodeRegistered {
-        node: wish.node,
-        broker_epoch: BrokerEpoch(epochs.fold(image.version() + 1, u64::max)),
-        incarnation: wish.incarnation,
-        listeners: wish.listeners.clone(),
-        rack: wish.rack.clone(),
-    };
-    let mut records = vec![registered];
-    for topic in image.topics() {
-        for (partition, index) in topic.partitions.iter().zip(0..) {
-            if partition.leader == Some(wish.node) {
-                records.push(next_term(topic, index, partition));
-            }
+impl RegisterNode {
+    /// A registration without addresses.
+    #[must_use]
+    pub const fn new(
+        node: NodeId,
+        incarnation: [u8; 16],
+        dir_id: [u8; 16],
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            node,
+            incarnation,
+            dir_id,
+            shutdown,
+            damaged: BTreeSet::new(),
+            rack: None,
+            listeners: Vec::new(),
+            peer: String::new(),
         }
     }
+}
+
+/// The records that register the process, none if it is registered already. It is fenced until
+/// [`unfence_node`](super::unfence_node). To be called until it makes none: where the node holds
+/// very many partitions, earlier calls take it out of them and the last one registers.
+///
+/// Invariant C1: all that the node's earlier process led is led by another or by nobody, so that
+/// no process leads twice in one epoch. Whom nobody could follow leads again once unfenced, in a
+/// new epoch. Invariant C5: of what it may have lost records it is neither in the ISR nor in the
+/// ELR. What topics that sync hold survives any end; what others hold survives all but a lossy
+/// one; nothing survives another directory or damage.
+///
+/// # Errors
+/// The number belongs to a live process. One that has the same data directory is gone for
+/// certain, as a directory is locked by the one process that uses it.
+pub fn register_node(image: &Image, wish: &RegisterNode) -> Result<Vec<Record>, Refusal> {
+    let node = wish.node;
+    let mut records = Vec::new();
+    if let Some(known) = image.node(node) {
+        if known.incarnation == wish.incarnation {
+            return Ok(records);
+        }
+        if !known.fenced && known.dir_id != wish.dir_id {
+            return Err(Refusal::DuplicateNode { node });
+        }
+        if !known.fenced {
+            records.push(Record::NodeStateSet {
+                node,
+                fenced: true,
+                draining: known.draining,
+            });
+        }
+        let after = image.with_node_state(node, true, known.draining);
+        let left = changes(&after, led_first(image, node), |change| {
+            let loss = loss(image, known, wish, change.key());
+            change.leaves(node, loss);
+        });
+        let all = left.len() < MAX_CHANGES;
+        records.extend(left);
+        if !all {
+            return Ok(records);
+        }
+    }
+    let before = u64::try_from(records.len()).unwrap_or(u64::MAX);
+    records.push(Record::NodeRegistered {
+        node,
+        broker_epoch: BrokerEpoch(image.version() + before + 1),
+        incarnation: wish.incarnation,
+        dir_id: wish.dir_id,
+        listeners: wish.listeners.clone(),
+        peer: wish.peer.clone(),
+        rack: wish.rack.clone(),
+    });
     Ok(records)
 }
 
-fn next_term(topic: &Topic, index: u32, partition: &Partition) -> Record {
-    Record::LeaderChanged {
-        id: topic.id,
-        partition: index,
-        leader: partition.leader,
-        isr: partition.isr.to_vec(),
-        leader_epoch: partition.leader_epoch.next(),
-        partition_epoch: PartitionEpoch(partition.partition_epoch.0 + 1),
+fn loss(image: &Image, known: &Node, wish: &RegisterNode, key: PartitionKey) -> Loss {
+    if known.dir_id != wish.dir_id {
+        return Loss::Everything;
+    }
+    let topic = image.topic_by_id(key.topic).map(AsRef::as_ref);
+    let unsynced = wish.shutdown == Shutdown::Lossy && durability(image, topic) == Durability::Os;
+    if unsynced || wish.damaged.contains(&key) {
+        Loss::Some
+    } else {
+        Loss::Nothing
     }
 }

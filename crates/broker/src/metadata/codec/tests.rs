@@ -1,6 +1,8 @@
 //! Every record there and back, and bytes that are none.
 
 use super::*;
+use plimsoll_controller::{Assignment, ConfigResource, Listener};
+use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicName};
 use proptest::prelude::*;
 
 fn node(id: u32) -> NodeId {
@@ -18,6 +20,7 @@ fn assignment(leader: Option<NodeId>) -> Assignment {
         leader,
         leader_epoch: LeaderEpoch::new(7),
         partition_epoch: PartitionEpoch(9),
+        ..Assignment::default()
     }
 }
 
@@ -29,6 +32,8 @@ fn every_record() -> Vec<Record> {
             node: node(1),
             broker_epoch: BrokerEpoch(1),
             incarnation: [3; 16],
+            dir_id: [4; 16],
+            peer: "ünï.example:9093".into(),
             listeners: vec![Listener {
                 name: "PLAINTEXT".into(),
                 host: "ünï.example".into(),
@@ -46,13 +51,27 @@ fn every_record() -> Vec<Record> {
             first: 2,
             partitions: vec![assignment(None)],
         },
-        Record::LeaderChanged {
+        Record::PartitionChanged {
             id,
             partition: 1,
-            leader: Some(node(300)),
-            isr: vec![node(300), node(1)],
-            leader_epoch: LeaderEpoch::new(i32::MAX.unsigned_abs()),
-            partition_epoch: PartitionEpoch(u32::MAX),
+            state: Assignment {
+                replicas: vec![node(300), node(1), node(2), node(3), node(4)],
+                isr: vec![node(300), node(1)],
+                elr: vec![node(2)],
+                last_known_elr: vec![node(3)],
+                adding: vec![node(3), node(4)],
+                removing: vec![node(1)],
+                leader: Some(node(300)),
+                leader_epoch: LeaderEpoch::new(i32::MAX.unsigned_abs()),
+                partition_epoch: PartitionEpoch(u32::MAX),
+                unclean_epoch: Some(LeaderEpoch::new(3)),
+                recovering: true,
+            },
+        },
+        Record::NodeStateSet {
+            node: node(1),
+            fenced: false,
+            draining: true,
         },
         Record::ConfigSet {
             resource: ConfigResource::Topic(name("orders.v1")),
@@ -91,6 +110,7 @@ fn records_come_back_as_they_were() {
         resource: ConfigResource::EveryNode,
         key: "k".into(),
     });
+    records.push(Record::NodeRemoved { node: node(1) });
     assert_eq!(decode(&encode(&records)), Ok(records));
     assert_eq!(decode(&encode(&[])), Ok(vec![]));
 }
@@ -102,20 +122,20 @@ fn an_image_comes_back_as_it_was() {
 }
 
 #[test]
-fn the_bytes_of_version_1_stay_what_they_are() {
-    let entry = encode(&every_record()[4..5]);
-    let expected = b"\x01\x01\x05\x1b\x00\x09orders.v1\x0cretention.ms\x02-1";
+fn the_bytes_of_version_2_stay_what_they_are() {
+    let entry = encode(&every_record()[5..6]);
+    let expected = b"\x02\x01\x05\x1b\x00\x09orders.v1\x0cretention.ms\x02-1";
     assert_eq!(entry.as_ref(), expected);
 }
 
 #[test]
-fn whatever_a_later_program_wrote_is_an_error() {
-    assert_eq!(decode(&[2, 0]), Err(CodecError::Version { version: 2 }));
+fn whatever_another_program_wrote_is_an_error() {
+    assert_eq!(decode(&[1, 0]), Err(CodecError::Version { version: 1 }));
     assert_eq!(
-        decode(&[1, 1, 99, 0]),
+        decode(&[2, 1, 99, 0]),
         Err(CodecError::UnknownRecord { tag: 99 })
     );
-    let longer = [1, 1, 7, 2, 5, 5];
+    let longer = [2, 1, 7, 2, 5, 5];
     assert_eq!(
         decode(&longer),
         Err(CodecError::Trailing {
@@ -123,7 +143,7 @@ fn whatever_a_later_program_wrote_is_an_error() {
             what: "a record"
         })
     );
-    let after = [1, 1, 7, 1, 5, 5];
+    let after = [2, 1, 7, 1, 5, 5];
     assert_eq!(
         decode(&after),
         Err(CodecError::Trailing {

@@ -1,0 +1,199 @@
+//! Nodes that stop being trusted, are trusted again, leave, or are to lead nothing.
+
+use super::change::{Change, Loads, Loss, MAX_CHANGES, changes, led_first};
+use crate::image::{Image, Node};
+use crate::record::Record;
+use crate::refusal::Refusal;
+use plimsoll_types::{BrokerEpoch, NodeId, PartitionKey};
+
+/// The records that fence the process `broker_epoch` of `node`: it leads nothing and is in no ISR
+/// afterwards. Also the last step of a node that stops in good order. To be called until it makes
+/// none; the first call fences, so that the node gains nothing in between.
+///
+/// # Errors
+/// The process is not the node's any more.
+pub fn fence_node(
+    image: &Image,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+) -> Result<Vec<Record>, Refusal> {
+    let known = process(image, node, broker_epoch)?;
+    let mut records = Vec::new();
+    if !known.fenced {
+        records.push(state(node, true, known.draining));
+    }
+    let after = image.with_node_state(node, true, known.draining);
+    if image.in_sync_on(node) > 0 {
+        let leaves = |change: &mut Change<'_>| change.leaves(node, Loss::Nothing);
+        records.extend(changes(&after, led_first(image, node), leaves));
+    }
+    Ok(records)
+}
+
+/// The records that trust the process `broker_epoch` of `node` again, and give it the partitions
+/// that wait for it.
+///
+/// Invariant C4: not before it has left all that it had when it was fenced.
+///
+/// # Errors
+/// The process is not the node's any more, or has not left everything; see
+/// [`settle`](super::settle).
+pub fn unfence_node(
+    image: &Image,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+) -> Result<Vec<Record>, Refusal> {
+    let known = process(image, node, broker_epoch)?;
+    if !known.fenced {
+        return Ok(Vec::new());
+    }
+    let left = image.in_sync_on(node).max(image.leaderships_of(node));
+    if left > 0 {
+        return Err(Refusal::NotSettled { node, left });
+    }
+    let after = image.with_node_state(node, false, known.draining);
+    let waiting = image.leaderless().filter(|key| {
+        let partition = image.partition_by_key(*key);
+        partition.is_some_and(|partition| partition.replicas.contains(&node))
+    });
+    let mut records = vec![state(node, false, known.draining)];
+    records.extend(changes(&after, waiting, |_| {}));
+    Ok(records)
+}
+
+/// The records that take the leaderships from `node` that others can have, and give it none any
+/// more. It stays in sync and goes on to follow until it is fenced or [resumed](resume_node). To
+/// be called until it makes none.
+///
+/// # Errors
+/// It is not registered.
+pub fn drain_node(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> {
+    let known = registered(image, node)?;
+    let mut records = Vec::new();
+    if !known.draining {
+        records.push(state(node, known.fenced, true));
+    }
+    let after = image.with_node_state(node, known.fenced, true);
+    records.extend(moved_off(&after, node));
+    Ok(records)
+}
+
+/// Whether `node` leads nothing that another could lead.
+#[must_use]
+pub fn is_drained(image: &Image, node: NodeId) -> bool {
+    moved_off(image, node).is_empty()
+}
+
+/// The record that lets a draining node lead again.
+///
+/// # Errors
+/// It is not registered.
+pub fn resume_node(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> {
+    let known = registered(image, node)?;
+    let record = known.draining.then(|| state(node, known.fenced, false));
+    Ok(record.into_iter().collect())
+}
+
+/// The records that take the leaderships from `node` that others can have; for one whose disk is
+/// too slow to lead.
+///
+/// # Errors
+/// It is not registered.
+pub fn resign_leaderships(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> {
+    registered(image, node)?;
+    Ok(moved_off(image, node))
+}
+
+/// The record that forgets `node`.
+///
+/// # Errors
+/// It is alive, holds replicas, or is not there.
+pub fn remove_node(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> {
+    if !registered(image, node)?.fenced {
+        return Err(Refusal::NodeAlive { node });
+    }
+    match image.replicas_on(node) {
+        0 => Ok(vec![Record::NodeRemoved { node }]),
+        replicas => Err(Refusal::NodeHoldsReplicas { node, replicas }),
+    }
+}
+
+/// The records that take `node` out of the ISR and ELR of `partitions`, whose log there is damaged
+/// or cannot be read. Where nobody else can lead it stays as it is: what is left of it is all
+/// there is.
+///
+/// # Errors
+/// The process is not the node's any more.
+pub fn report_corrupt(
+    image: &Image,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+    partitions: &[PartitionKey],
+) -> Result<Vec<Record>, Refusal> {
+    process(image, node, broker_epoch)?;
+    let mut loads = Loads::of(image);
+    let mut records = Vec::new();
+    for (at, key) in partitions.iter().enumerate() {
+        let repeated = partitions.iter().take(at).any(|other| other == key);
+        let Some(mut change) = Change::of(image, *key).filter(|_| !repeated) else {
+            continue;
+        };
+        let old = change.old;
+        let concerned = old.isr.contains(&node) || old.elr.contains(&node);
+        let others_lead = if *old.isr == [node] {
+            old.elr.iter().any(|other| image.is_alive(*other))
+        } else {
+            true
+        };
+        if concerned && others_lead {
+            change.leaves(node, Loss::Some);
+            records.extend(change.finish(&mut loads));
+        }
+    }
+    records.truncate(MAX_CHANGES);
+    Ok(records)
+}
+
+/// The leaderships of `node` that somebody else in sync can have, moved there.
+pub(super) fn moved_off(image: &Image, node: NodeId) -> Vec<Record> {
+    let movable = image.partitions_led_by(node).filter(|key| {
+        let partition = image.partition_by_key(*key);
+        partition.is_some_and(|partition| {
+            let mut others = partition.isr.iter().filter(|other| **other != node);
+            others.any(|other| image.is_usable(*other))
+        })
+    });
+    changes(image, movable, |change| {
+        change.avoid = Some(node);
+        change.vacate();
+    })
+}
+
+fn state(node: NodeId, fenced: bool, draining: bool) -> Record {
+    Record::NodeStateSet {
+        node,
+        fenced,
+        draining,
+    }
+}
+
+fn registered(image: &Image, node: NodeId) -> Result<&Node, Refusal> {
+    image.node(node).ok_or(Refusal::UnknownNode { node })
+}
+
+/// The node, if `broker_epoch` is its process.
+pub(super) fn process(
+    image: &Image,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+) -> Result<&Node, Refusal> {
+    let known = registered(image, node)?;
+    if known.broker_epoch == broker_epoch {
+        return Ok(known);
+    }
+    Err(Refusal::StaleBrokerEpoch {
+        node,
+        given: broker_epoch,
+        current: known.broker_epoch,
+    })
+}
