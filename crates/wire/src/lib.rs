@@ -43,6 +43,7 @@ mod error_code;
 pub mod frame;
 pub mod internal;
 mod messages;
+pub mod peer;
 mod request;
 mod response;
 mod table;

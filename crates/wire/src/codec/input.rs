@@ -78,6 +78,18 @@ pub enum Reason {
         /// The version read.
         version: i16,
     },
+    /// A number that stands for one of several choices stands for none.
+    #[error("{number} is none of the choices there are")]
+    Choice {
+        /// The number read.
+        number: u8,
+    },
+    /// A number is outside of what its type can hold.
+    #[error("{value} is out of range")]
+    OutOfRange {
+        /// The number read.
+        value: i64,
+    },
     /// A variable-length integer goes past 32 bits.
     #[error("a variable-length integer exceeds 32 bits")]
     Varint,
