@@ -76,17 +76,23 @@ impl Broker {
             let dir = data.path().join(METADATA_DIR);
             return Err(StartError::MetadataMissing { dir });
         }
+        let incarnation = *uuid::Uuid::new_v4().as_bytes();
         let register = rules::RegisterNode {
-            node: config.node,
-            incarnation: *uuid::Uuid::new_v4().as_bytes(),
             rack: config.rack.clone(),
             listeners: vec![Listener {
                 name: "PLAINTEXT".to_owned(),
                 host: config.advertised.host.clone(),
                 port: config.advertised.port,
             }],
+            ..rules::RegisterNode::new(config.node, incarnation, [0; 16], rules::Shutdown::Clean)
         };
         metadata.change(|image| Ok((rules::register_node(image, &register)?, ())))?;
+        // Alone in its cluster, it is its own judge.
+        metadata.change(|image| {
+            let epoch = image.node(config.node).map(|node| node.broker_epoch);
+            let epoch = epoch.unwrap_or_default();
+            Ok((rules::unfence_node(image, config.node, epoch)?, ()))
+        })?;
         let groups = GroupService::new(&config.groups);
         let host = Host {
             node: config.node,
