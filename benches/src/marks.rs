@@ -38,6 +38,7 @@ pub fn start(followers: u32) -> TenureStart {
         high_watermark: Offset::ZERO,
         local: node(0),
         followers,
+        fresh: Vec::new(),
         committed_isr: isr.len(),
         maximal_isr: isr,
         min_isr: 1,

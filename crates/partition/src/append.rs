@@ -10,6 +10,7 @@ use plimsoll_segment_log::{AppendError as LogAppendError, LogWriter, ToAppend, V
 use plimsoll_types::{LeaderEpoch, Monotonic, Offset, ProducerEpoch, Timestamp};
 
 use crate::combine::{Combine, Submitted};
+use crate::role::Role;
 use crate::shared::{Shared, describe};
 
 /// Where a batch went. It is acknowledged when the watermark that its durability asks for has
@@ -44,6 +45,12 @@ pub enum AppendError {
     Fenced {
         /// The newer epoch.
         current: ProducerEpoch,
+    },
+    /// The replica does not lead.
+    #[error("the replica is {role}")]
+    NotLeader {
+        /// What it is.
+        role: Role,
     },
     /// The machine has no space, descriptor or memory for it just now. The log is whole and takes
     /// the batch once there is.
@@ -81,6 +88,8 @@ pub(crate) struct Writer {
     /// When the last checkpoint was staged.
     pub(crate) checkpointed: Monotonic,
     run: Vec<ToAppend>,
+    /// The last term it led: never again in that epoch once it is over (I7).
+    pub(crate) led: Option<LeaderEpoch>,
 }
 
 type Outcome = Result<Appended, AppendError>;
@@ -92,14 +101,19 @@ impl Writer {
             shared,
             checkpointed: Monotonic::default(),
             run: Vec::new(),
+            led: None,
         }
     }
 
     /// Judges each batch by its producer's sequence, those before it in `inputs` counted in. What
     /// is to be written gathers in the run; the outcomes are what they will be once it is.
-    fn judge(&mut self, inputs: &mut VecDeque<ToAppend>, outcomes: &mut Vec<Outcome>) {
-        let leader_epoch = self.shared.leader_epoch();
-        let mut next = self.shared.reader.log_end();
+    fn judge(
+        &mut self,
+        leader_epoch: LeaderEpoch,
+        inputs: &mut VecDeque<ToAppend>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let mut next = self.shared.parts.load().reader.log_end();
         let Some(log) = &self.log else {
             outcomes.extend(inputs.drain(..).map(|_| Err(closed())));
             return;
@@ -143,8 +157,7 @@ impl Writer {
     }
 
     /// Writes the run; returns the log end then.
-    fn write_run(&mut self) -> Result<Offset, AppendError> {
-        let epoch = self.shared.leader_epoch();
+    fn write_run(&mut self, epoch: LeaderEpoch) -> Result<Offset, AppendError> {
         let Some(log) = &mut self.log else {
             return Err(closed());
         };
@@ -181,12 +194,22 @@ impl Combine for Writer {
             outputs.extend(inputs.drain(..).map(|_| Err(refused.clone())));
             return;
         }
-        let before = self.shared.reader.log_end();
-        self.judge(inputs, outputs);
+        // As the writer: the role cannot change before this is over.
+        let role = **self.shared.role.load();
+        let Role::Leader { leader_epoch, .. } = role else {
+            outputs.extend(
+                inputs
+                    .drain(..)
+                    .map(|_| Err(AppendError::NotLeader { role })),
+            );
+            return;
+        };
+        let before = self.shared.parts.load().reader.log_end();
+        self.judge(leader_epoch, inputs, outputs);
         if self.run.is_empty() {
             return;
         }
-        match self.write_run() {
+        match self.write_run(leader_epoch) {
             Ok(log_end) => self.shared.written(log_end),
             // What was not written falls, and with it each duplicate of what was not written.
             Err(error) => {

@@ -74,7 +74,7 @@ impl Partition {
     /// `max.compaction.lag.ms`: whether something was not compacted for longer than `lag`. If it
     /// is in the segment that is written, that one is sealed, as only sealed ones are compacted.
     fn seal_what_is_overdue(&self, lag: Duration, wall: Timestamp) -> Result<bool, CompactError> {
-        let reader = &self.shared().reader;
+        let reader = &self.reader();
         let cleaned_to = self.with_writer(|writer| writer.log.as_ref().map(|l| l.cleaned_to()));
         let dirty_from = cleaned_to.unwrap_or(Offset::ZERO).max(reader.log_start());
         if !self.is_older(dirty_from, lag, wall)? {
@@ -98,7 +98,7 @@ impl Partition {
 
     /// Whether the batch at `offset` was written longer than `age` ago, by its timestamp.
     fn is_older(&self, offset: Offset, age: Duration, wall: Timestamp) -> Result<bool, ReadError> {
-        let reader = &self.shared().reader;
+        let reader = &self.reader();
         if offset >= reader.log_end() {
             return Ok(false);
         }

@@ -13,7 +13,12 @@
 //!   readable, the durable end after they are synced.
 //! - P2: nothing at or above the high watermark is read out.
 //! - P3: after a storage error the replica is offline: it takes no append and serves no read until
-//!   it is opened again, and it says why.
+//!   it is opened again ([`Partition::reopen`]), and it says why.
+//!
+//! A replica leads, follows or is idle ([`Role`]). A leader counts its followers' acks
+//! ([`Partition::acked`]); a follower appends the leader's batches as they are
+//! ([`Partition::append_replicated`]) and counts, beside itself, its leader's high watermark as the
+//! leader's position ([`Partition::learned`]): so its own is never above its log end.
 //!
 //! Not here: requests and their error codes, sockets, clocks, who leads (the metadata says so).
 
@@ -21,17 +26,27 @@ mod append;
 mod combine;
 mod compact;
 mod config;
+mod inspect;
 mod maintain;
 mod partition;
 mod read;
 mod remove;
+mod repair;
+mod replicate;
+mod role;
 mod shared;
+mod tap;
 
 pub use append::{Append, AppendError, Appended};
 pub use compact::CompactError;
 pub use config::{Cleanup, Durability, PartitionConfig};
+pub use inspect::{Digest, LogInfo, Scrubbed};
 pub use maintain::{MaintainError, Maintained};
 pub use partition::{Describe, OpenError, Opened, Partition, PartitionId};
 pub use plimsoll_segment_log::{CompactionReport, Recovery};
 pub use read::{ReadError, Records};
+pub use repair::{Reopened, RepairError};
+pub use replicate::ReplicateError;
+pub use role::{IsrRule, LeaderTerm, Role, RoleError};
 pub use shared::describe;
+pub use tap::{Tap, TapGuard};

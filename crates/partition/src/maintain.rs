@@ -2,13 +2,16 @@
 //!
 //! The writer is held only while work is staged; files are synced, written and removed after.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use plimsoll_segment_log::{Retention, TrimError, Upkeep, UpkeepError};
+use plimsoll_segment_log::{LogWriter, Retention, TrimError, Upkeep, UpkeepError};
 use plimsoll_types::{Monotonic, Offset, Timestamp};
 
 use crate::Partition;
 use crate::config::{Durability, PartitionConfig};
+use crate::role::Role;
+use crate::shared::Shared;
 
 /// A start after a crash reads what was written since the last checkpoint; this bounds it.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -42,6 +45,12 @@ pub enum MaintainError {
         /// The end of what may be deleted.
         high_watermark: Offset,
     },
+    /// Only the leader deletes records; the others do as it does.
+    #[error("the replica is {role}")]
+    NotLeader {
+        /// What it is.
+        role: Role,
+    },
     /// The partition is closed.
     #[error("the partition is closed")]
     Closed,
@@ -69,6 +78,8 @@ impl Partition {
         };
         let retains =
             config.cleanup.delete && (retention.bytes.is_some() || retention.age.is_some());
+        let role = **shared.role.load();
+        let retains = retains && matches!(role, Role::Leader { .. });
         let mut done = Maintained::default();
         let upkeep = self.with_writer(|writer| {
             let Some(log) = &mut writer.log else {
@@ -79,6 +90,10 @@ impl Partition {
                 upkeep = log.retain(&retention, wall, marks.high_watermark)?;
                 done.log_start_moved = log.log_start() > marks.log_start;
                 shared.watermarks.publish_log_start(log.log_start());
+            }
+            if matches!(role, Role::Follower { .. }) {
+                upkeep = follow_log_start(shared, log)?.or(upkeep);
+                done.log_start_moved |= log.log_start() > marks.log_start;
             }
             let written = log.bytes_since_checkpoint();
             let old = now.since(writer.checkpointed) >= CHECKPOINT_AGE;
@@ -104,6 +119,10 @@ impl Partition {
             let Some(log) = &mut writer.log else {
                 return Err(MaintainError::Closed);
             };
+            let role = **shared.role.load();
+            if !matches!(role, Role::Leader { .. }) {
+                return Err(MaintainError::NotLeader { role });
+            }
             let high_watermark = shared.watermarks.high_watermark();
             let asked = before.unwrap_or(high_watermark);
             if asked > high_watermark {
@@ -162,4 +181,16 @@ impl Partition {
             shared.request_flush();
         }
     }
+}
+
+/// Moves a follower's log start to where its leader's is, as far as it knows that to be committed.
+fn follow_log_start(shared: &Shared, log: &mut LogWriter) -> Result<Option<Upkeep>, MaintainError> {
+    let wanted = Offset::new(shared.leader_log_start.load(Ordering::Acquire));
+    let wanted = wanted.min(shared.watermarks.high_watermark());
+    if wanted <= log.log_start() {
+        return Ok(None);
+    }
+    let upkeep = log.delete_before(wanted)?;
+    shared.watermarks.publish_log_start(log.log_start());
+    Ok(Some(upkeep))
 }

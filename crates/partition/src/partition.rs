@@ -8,12 +8,14 @@ use plimsoll_segment_log::{
     self as segment_log, DataDir, FlushPool, Identity, LogHost, LogReader, Recovery, ToAppend,
 };
 use plimsoll_types::{LeaderEpoch, NodeId, Offset, TopicId, TopicName};
-use plimsoll_watermark::{TenureStart, Watermarks};
+use plimsoll_watermark::{Counts, TenureStart, Watermarks};
 
 use crate::append::{Append, Writer};
 use crate::combine::Combiner;
-use crate::config::{Durability, PartitionConfig};
-use crate::shared::{Shared, counts};
+use crate::config::PartitionConfig;
+use crate::role::{IsrRule, LeaderTerm, Role, RoleError};
+use crate::shared::{Parts, Place, Shared};
+use crate::tap::{Tap, TapGuard};
 
 /// Which partition it is: the id for life, the name for people.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +53,8 @@ pub struct Opened {
 pub struct Describe {
     /// Which partition.
     pub id: PartitionId,
+    /// What it is.
+    pub role: Role,
     /// The term of the current leader.
     pub leader_epoch: LeaderEpoch,
     /// The oldest readable offset.
@@ -76,14 +80,14 @@ pub enum OpenError {
     /// The segment log did not open.
     #[error(transparent)]
     Log(#[from] segment_log::OpenError),
-    /// What recovery kept could not be made durable.
-    #[error("what recovery kept could not be synced")]
-    Sync(#[from] segment_log::Poisoned),
+    /// It opened, but cannot lead.
+    #[error("the replica opened but cannot lead")]
+    Role(#[from] RoleError),
 }
 
 impl Partition {
     /// Opens the replica in the data directory, as leader in `leader_epoch` with itself as its only
-    /// in-sync replica. Blocks on the disk.
+    /// replica. Blocks on the disk.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -96,43 +100,63 @@ impl Partition {
         config: PartitionConfig,
         flushers: &Arc<FlushPool>,
     ) -> Result<Opened, OpenError> {
+        let opened = Self::open_idle(host, data, id, node, config, flushers)?;
+        // What a killed process had written is readable again but perhaps not on disk. A lone
+        // replica's high watermark is its log end, and consumers may have seen all of it. Where a
+        // record counts once it is durable it is made so before anybody is told of it, and no
+        // watermark goes back over a restart; where it counts once it is written, it counts now.
+        opened.partition.become_leader(LeaderTerm {
+            leader_epoch,
+            rule: IsrRule::alone(),
+        })?;
+        Ok(opened)
+    }
+
+    /// Opens the replica in the data directory, without a role: it serves nothing yet. Its high
+    /// watermark is the one that was checkpointed, as far as the log has it: a hint. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_idle(
+        host: &LogHost,
+        data: &DataDir,
+        id: PartitionId,
+        node: NodeId,
+        config: PartitionConfig,
+        flushers: &Arc<FlushPool>,
+    ) -> Result<Opened, OpenError> {
         let identity = Identity {
             topic_id: id.topic_id,
             partition: id.index,
         };
         let dir = data.partition_dir(&identity);
         let opened = segment_log::open(&dir, identity, config.log, host)?;
-        let (log_start, log_end) = (opened.reader.log_start(), opened.reader.log_end());
-        // What a killed process had written is readable again but perhaps not on disk. A lone
-        // replica's high watermark is its log end, and consumers may have seen all of it. Where a
-        // record counts once it is durable it is made so before anybody is told of it, and no
-        // watermark goes back over a restart; where it counts once it is written, it counts now.
-        let mut durable_end = opened.reader.durable_end();
-        if durable_end < log_end && config.durability == Durability::Fsync {
-            durable_end = opened.sync.sync()?;
-        }
+        let reader = opened.reader;
+        let hint = opened.writer.checkpointed_high_watermark();
         let watermarks = Watermarks::new(TenureStart {
-            leader_epoch,
-            log_start,
-            durable_end,
-            log_end,
-            high_watermark: log_end,
+            leader_epoch: LeaderEpoch::ZERO,
+            log_start: reader.log_start(),
+            durable_end: reader.durable_end(),
+            log_end: reader.log_end(),
+            high_watermark: hint.min(reader.log_end()),
             local: node,
             followers: Vec::new(),
+            fresh: Vec::new(),
             maximal_isr: vec![node],
             committed_isr: 1,
-            min_isr: 1,
-            counts: counts(config.durability),
+            min_isr: 2,
+            counts: Counts::Written,
         });
-        let shared = Shared::new(
-            id,
-            node,
-            watermarks,
-            opened.reader,
-            opened.sync,
-            config,
-            flushers,
-        );
+        let place = Place {
+            host: host.clone(),
+            dir,
+        };
+        let parts = Parts {
+            reader,
+            sync: opened.sync,
+        };
+        let shared = Shared::new(id, node, place, watermarks, parts, config, flushers);
         let writer = Combiner::new(Writer::new(opened.writer, Arc::clone(&shared)));
         Ok(Opened {
             partition: Arc::new(Self { shared, writer }),
@@ -155,8 +179,8 @@ impl Partition {
     /// The lock-free reader of its log. For consumers use [`Partition::read`], which stops at the
     /// high watermark.
     #[must_use]
-    pub fn reader(&self) -> &LogReader {
-        &self.shared.reader
+    pub fn reader(&self) -> LogReader {
+        self.shared.parts.load().reader.clone()
     }
 
     /// The term of the current leader.
@@ -177,6 +201,11 @@ impl Partition {
         self.shared.offline()
     }
 
+    /// Has `tap` rung whenever an offset or the role moved, until the guard is dropped.
+    pub fn tap(&self, tap: &Arc<dyn Tap>) -> TapGuard {
+        TapGuard::new(&self.shared, tap)
+    }
+
     /// Appends a batch that was checked (`Batch::parse`), in the order of the calls. The work is
     /// done or queued when this returns; the outcome is in the future.
     pub fn append(&self, batch: ToAppend) -> Append {
@@ -189,12 +218,13 @@ impl Partition {
         let marks = self.shared.watermarks.snapshot();
         Describe {
             id: self.shared.id.clone(),
+            role: **self.shared.role.load(),
             leader_epoch: marks.leader_epoch,
             log_start: marks.log_start,
             durable_end: marks.durable_end,
             high_watermark: marks.high_watermark,
             log_end: marks.log_end,
-            size_bytes: self.shared.reader.size_bytes(),
+            size_bytes: self.shared.parts.load().reader.size_bytes(),
             offline: self.shared.offline(),
             damaged_reads: self.shared.damaged_reads.load(Ordering::Relaxed),
         }

@@ -7,6 +7,7 @@ use plimsoll_types::Offset;
 use plimsoll_watermark::Snapshot;
 
 use crate::Partition;
+use crate::role::Role;
 use crate::shared::describe;
 
 /// What a read found, and the watermarks it was bounded by.
@@ -43,6 +44,9 @@ pub enum ReadError {
         /// What it said.
         why: Arc<str>,
     },
+    /// The replica neither leads nor follows, and does not know what is committed.
+    #[error("the replica has no role yet")]
+    Idle,
     /// The replica is offline after a storage error.
     #[error("the replica is offline: {why}")]
     Offline {
@@ -67,6 +71,9 @@ impl Partition {
         if let Some(why) = shared.offline() {
             return Err(ReadError::Offline { why });
         }
+        if **shared.role.load() == Role::Idle {
+            return Err(ReadError::Idle);
+        }
         let marks = shared.watermarks.snapshot();
         let below = marks.high_watermark;
         let out_of_range = |log_start| ReadError::OutOfRange {
@@ -77,7 +84,12 @@ impl Partition {
         if from > below {
             return Err(out_of_range(marks.log_start));
         }
-        match shared.reader.read(from, below, max_bytes, minimum) {
+        match shared
+            .parts
+            .load()
+            .reader
+            .read(from, below, max_bytes, minimum)
+        {
             Ok(slices) => {
                 debug_assert!(slices.next <= below.max(from), "P2");
                 Ok(Records { slices, marks })

@@ -24,6 +24,6 @@ impl Partition {
             writer.shared.fail(&Deleted);
             writer.log = None;
         });
-        data.remove_partition(&self.shared().reader.identity())
+        data.remove_partition(&self.reader().identity())
     }
 }

@@ -382,7 +382,8 @@ fn a_compacted_topic_keeps_the_newest_record_of_each_key() {
         .unwrap()
         .unwrap();
     assert_eq!(report.superseded, 9);
-    assert_eq!(offsets(&partition, 0), [9]);
+    // A batch without records keeps the place of what is gone.
+    assert_eq!(offsets(&partition, 0), [0, 9]);
     assert_eq!(append(&partition, "after").base, Offset::new(10));
 }
 

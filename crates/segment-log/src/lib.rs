@@ -118,4 +118,6 @@ pub use recover::{OpenError, Opened, Recovery, SideFile, TornTail, open};
 pub use seek::TimedOffset;
 pub use sync::LogSync;
 pub use upkeep::{Upkeep, UpkeepError};
-pub use writer::{AppendError, Appended, LogWriter, ToAppend, TrimError, TruncateError};
+pub use writer::{
+    AdoptError, AppendError, Appended, LogWriter, ToAppend, TrimError, TruncateError,
+};

@@ -352,6 +352,12 @@ impl LogReader {
         self.log.poison.get()
     }
 
+    /// Whether a compaction is under way, or done and not installed.
+    #[must_use]
+    pub fn is_compacting(&self) -> bool {
+        self.log.compacting.load(Ordering::Acquire)
+    }
+
     /// Whether the log has a directory yet: it gets one with its first batch.
     #[must_use]
     pub fn has_files(&self) -> bool {

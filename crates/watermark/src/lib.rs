@@ -24,6 +24,7 @@
 //!     high_watermark: Offset::ZERO,
 //!     local: node(1),
 //!     followers: vec![node(2), node(3)],
+//!     fresh: Vec::new(),
 //!     committed_isr: isr.len(),
 //!     maximal_isr: isr,
 //!     min_isr: 2,
@@ -61,7 +62,8 @@
 //! a replica, so no position is lost between two of them, and those who wait go on waiting. A
 //! truncation or a new leader epoch ends the course: cells are new, and those who wait are told
 //! [`Superseded`]. A [`Position`] is a handle on one replica's course; what is published on it
-//! after the course was cut counts for nothing.
+//! after the course was cut counts for nothing. A follower that attaches anew, perhaps with less
+//! than it had, can be given a new cell by itself ([`TenureStart::fresh`]).
 //!
 //! A replica that follows has tenures too: it tracks its leader as the one other replica that
 //! counts, and publishes the leader's high watermark as the leader's position.
@@ -82,7 +84,7 @@
 //! | W3 | a replica's durable end is never above its log end |
 //! | W4 | within a course no offset goes back, for any reader |
 //! | W5 | the log start is never above the high watermark |
-//! | W6 | what is published on a course that was cut counts for nothing |
+//! | W6 | what is published on a course that was cut, or by a follower before it began afresh, counts for nothing |
 //! | W7 | leader epochs never go back |
 //! | W8 | the high watermark stands still while the committed ISR is smaller than min ISR |
 //! | W9 | a waiter registers before it looks for the last time; who is reached is woken once, who is not is not |

@@ -54,6 +54,7 @@ fn start(maximal_isr: &[u32], log_end: Offset, counts: Counts) -> TenureStart {
         high_watermark: Offset::ZERO,
         local: node(1),
         followers: vec![node(2), node(3)],
+        fresh: Vec::new(),
         maximal_isr: maximal_isr.iter().copied().map(node).collect(),
         committed_isr: maximal_isr.len(),
         min_isr: 1,

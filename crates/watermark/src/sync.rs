@@ -24,6 +24,8 @@ pub(crate) enum Weakness {
     SealNotRetried,
     /// A new tenure copies the positions of those who stay instead of sharing their cells.
     PositionsCopied,
+    /// A follower that begins again keeps its cell.
+    FreshKept,
     /// A snapshot reads the log end before the high watermark.
     LogEndFirst,
     /// The high watermark is read without acquiring what it was computed from.

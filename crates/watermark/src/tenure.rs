@@ -43,6 +43,9 @@ pub struct TenureStart {
     pub local: NodeId,
     /// All other replicas whose positions are tracked, counted or not.
     pub followers: Vec<NodeId>,
+    /// Followers that begin again at zero although the course goes on: what they had may be gone,
+    /// and what is published on a [`Position`](crate::Position) of before counts for nothing (W6).
+    pub fresh: Vec<NodeId>,
     /// The replicas that hold back the high watermark: committed ISR and proposed members, the
     /// local one among them.
     pub maximal_isr: Vec<NodeId>,
@@ -125,7 +128,7 @@ impl Tenure {
         Self::new(course, start, local, high_watermark, |_| None)
     }
 
-    /// The next tenure of the same course: whoever stays keeps its cell, and the high watermark
+    /// The next tenure of the same course: whoever stays keeps its cell, but who is fresh, and the high watermark
     /// goes on from where `before` was sealed.
     pub(crate) fn after(before: &Self, sealed_at: Offset, start: &TenureStart) -> Self {
         let keep = |cell: &Arc<Cell>| {
@@ -138,7 +141,8 @@ impl Tenure {
         assert!(start.local == before.node, "a course stays on its node");
         let local = keep(&before.local);
         Self::new(before.course, start, local, sealed_at, |node| {
-            before.cell(node).map(keep)
+            let stays = !start.fresh.contains(&node) || weakened(Weakness::FreshKept);
+            before.cell(node).filter(|_| stays).map(keep)
         })
     }
 

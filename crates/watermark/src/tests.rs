@@ -28,6 +28,7 @@ fn rule(maximal_isr: &[u32]) -> TenureStart {
         high_watermark: at(0),
         local: node(1),
         followers: vec![node(2), node(3)],
+        fresh: Vec::new(),
         maximal_isr: maximal_isr.iter().copied().map(node).collect(),
         committed_isr: maximal_isr.len(),
         min_isr: 1,
@@ -200,6 +201,7 @@ fn a_follower_that_left_and_came_back_starts_from_nothing() {
     let old = marks.position(node(2)).expect("it is tracked");
     marks.begin(|_| TenureStart {
         followers: vec![node(3)],
+        fresh: Vec::new(),
         ..rule(&[1])
     });
     marks.begin(|_| rule(&[1]));
@@ -430,4 +432,21 @@ fn an_idle_partition_costs_a_few_cache_lines() {
     let together =
         size_of::<Watermarks>() + size_of::<Waiters>() + size_of::<Tenure>() + size_of::<Cell>();
     assert!(together <= 512, "{together} bytes");
+}
+
+#[test]
+fn a_fresh_follower_counts_from_zero_and_its_old_handle_not_at_all() {
+    let marks = lead(&[1, 2]);
+    append(&marks, 10);
+    follow(&marks, 2, 6);
+    let before = marks.position(node(2)).expect("it is tracked");
+    marks.begin(|_| TenureStart {
+        fresh: vec![node(2)],
+        ..rule(&[1, 2])
+    });
+    marks.publish_follower_on(&before, at(10), at(10));
+    assert_eq!(marks.ends(node(2)).expect("it is tracked").log_end, at(0));
+    assert_eq!(marks.high_watermark(), at(6));
+    follow(&marks, 2, 8);
+    assert_eq!(marks.high_watermark(), at(8));
 }

@@ -112,6 +112,7 @@ impl Model {
             high_watermark: Offset::new(self.high_watermark),
             local: node(0),
             followers: (1..REPLICAS).map(node).collect(),
+            fresh: Vec::new(),
             maximal_isr: members.collect(),
             committed_isr: self.committed,
             min_isr: self.min_isr,

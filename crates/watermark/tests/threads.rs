@@ -27,6 +27,7 @@ fn rule(isr: &[u32]) -> TenureStart {
         high_watermark: Offset::ZERO,
         local: node(1),
         followers: vec![node(2), node(3)],
+        fresh: Vec::new(),
         maximal_isr: isr.iter().copied().map(node).collect(),
         committed_isr: isr.len(),
         min_isr: 2,

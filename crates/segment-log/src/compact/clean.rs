@@ -1,27 +1,18 @@
 //! Writing cleaned copies of segments.
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_record_batch::{Batch, BatchBuilder, BatchHeader, Record, STAMP_BYTES};
+use plimsoll_record_batch::{Batch, BatchBuilder, BatchHeader, Record};
 use plimsoll_types::{Offset, Timestamp};
 
 use super::keys::Keys;
+use super::output::{Output, io_error, is_filler, temporary};
 use super::{Compacted, Compaction, CompactionError, CompactionReport, Group};
 use crate::cursor::Cursor;
-use crate::disk::{DiskFile, OpenFile, write_all_at};
-use crate::index::Growing;
-use crate::index_builder::IndexBuilder;
-use crate::layout::{Name, TEMPORARY};
 use crate::log::Shared;
 use crate::read::{LogReader, Stop};
-use crate::scan::{Found, Look, Scan};
-use crate::segment::{Extent, Segment, Stage};
-
-/// Written at once.
-const BUFFER_BYTES: usize = 1 << 20;
+use crate::segment::Segment;
 
 impl Compaction {
     /// Bytes of the segments that it will read.
@@ -183,12 +174,6 @@ impl Work {
     }
 }
 
-/// The name of an output before its end is known.
-fn temporary(log: &Shared, base: Offset) -> PathBuf {
-    log.dir
-        .join(format!("{:020}.cleaning{TEMPORARY}", base.get()))
-}
-
 /// Takes away cleaned segments that will not be installed. One that stays is removed when the log
 /// is opened again.
 pub(super) fn discard(log: &Shared, groups: &[Group]) {
@@ -202,10 +187,6 @@ fn stopped(stop: Stop) -> CompactionError {
         Stop::Again => CompactionError::Overtaken,
         Stop::Error(error) => error.into(),
     }
-}
-
-fn io_error(base: Offset) -> impl Fn(io::Error) -> CompactionError {
-    move |source| CompactionError::Io { base, source }
 }
 
 /// Decides record by record.
@@ -244,9 +225,17 @@ impl<'a> Cleaner<'a> {
         let mut cursor = self.compaction.cursor(source)?;
         while let Some(batch) = cursor.whole()? {
             let header = *batch.header();
+            if is_filler(&header) {
+                self.changed |= output.leave_out(&header)?;
+                cursor.pass(&header);
+                continue;
+            }
             match self.fate(&batch)? {
                 Fate::Same => output.push(batch.bytes(), &header)?,
-                Fate::Gone => self.changed = true,
+                Fate::Gone => {
+                    self.changed = true;
+                    output.leave_out(&header)?;
+                }
                 Fate::Rebuilt(bytes) => {
                     self.changed = true;
                     let rebuilt = BatchHeader::decode(&bytes);
@@ -339,123 +328,5 @@ impl<'a> Cleaner<'a> {
             None => builder.build(base),
         };
         built.map_err(|source| CompactionError::Build { base, source })
-    }
-}
-
-/// A cleaned segment being written.
-struct Output {
-    base: Offset,
-    file: Box<dyn DiskFile>,
-    buffer: Vec<u8>,
-    /// Where the buffer goes.
-    written: u64,
-    allocated: u64,
-    builder: IndexBuilder,
-    growing: Growing,
-    batches: u64,
-}
-
-impl Output {
-    fn create(compaction: &Compaction, base: Offset) -> io::Result<Self> {
-        let log = &compaction.log;
-        let file = log.disk().open(&temporary(log, base), OpenFile::Replace)?;
-        let interval = log.config.load().index_interval_bytes;
-        Ok(Self {
-            base,
-            file,
-            buffer: Vec::new(),
-            written: 0,
-            allocated: 0,
-            builder: IndexBuilder::new(base, interval),
-            growing: Growing::new(),
-            batches: 0,
-        })
-    }
-
-    /// Bytes so far.
-    fn bytes(&self) -> u64 {
-        self.written + self.buffer.len() as u64
-    }
-
-    /// Makes sure of room for `more` bytes.
-    fn reserve(&mut self, more: u64) -> io::Result<()> {
-        let to = self.bytes() + more;
-        if to > self.allocated {
-            self.file.allocate(self.allocated, to)?;
-            self.allocated = to;
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, bytes: &[u8], header: &BatchHeader) -> Result<(), CompactionError> {
-        let position = self.bytes();
-        if let Some(stamp) = bytes.first_chunk::<STAMP_BYTES>() {
-            let timestamp = header.max_timestamp;
-            let entry = self.builder.batch(header.base, position, stamp, timestamp);
-            entry.into_iter().for_each(|entry| self.growing.push(entry));
-        }
-        self.buffer.extend_from_slice(bytes);
-        self.batches += 1;
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.flush().map_err(io_error(self.base))?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        write_all_at(&*self.file, &self.buffer, self.written)?;
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    /// Makes it durable, reads it back, and makes it a segment that ends at `end`.
-    fn finish(mut self, log: &Shared, end: Offset) -> Result<Arc<Segment>, CompactionError> {
-        let made = self
-            .flush()
-            .and_then(|()| self.file.set_bytes(self.written));
-        made.and_then(|()| self.file.sync())
-            .map_err(io_error(self.base))?;
-        self.read_back(end)?;
-        let name = Name::Cleaned {
-            base: self.base,
-            end,
-        };
-        // No file can have that name: a plan waits until the last compaction's has its own.
-        (log.disk()
-            .rename(&temporary(log, self.base), &name.path(&log.dir)))
-        .map_err(io_error(self.base))?;
-        let extent = Extent {
-            base: self.base,
-            end,
-            bytes: self.written,
-            max_timestamp: self.builder.max_timestamp(),
-        };
-        let segment = Segment::unsealed(extent, self.growing, 0);
-        segment.set_stage(Stage::Cleaned);
-        segment.seal(end, &mut self.builder);
-        segment.keep_length();
-        Ok(Arc::new(segment))
-    }
-
-    fn read_back(&self, end: Offset) -> Result<(), CompactionError> {
-        let unverified = CompactionError::Unverified { base: self.base };
-        let scan = Scan::new(&*self.file, Look::Checksums, 0, self.written);
-        let mut scan = scan.map_err(io_error(self.base))?;
-        let (mut batches, mut expected) = (0, self.base);
-        loop {
-            match scan.next().map_err(io_error(self.base))? {
-                Found::Batch(batch) if batch.header.base >= expected => {
-                    batches += 1;
-                    expected = batch.header.end();
-                }
-                Found::End if scan.position() == self.written => break,
-                Found::Batch(_) | Found::End | Found::Bad(_) => return Err(unverified),
-            }
-        }
-        if batches != self.batches || expected > end {
-            return Err(unverified);
-        }
-        Ok(())
     }
 }

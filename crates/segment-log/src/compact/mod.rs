@@ -13,6 +13,7 @@
 mod clean;
 mod install;
 mod keys;
+mod output;
 mod plan;
 
 use std::collections::HashMap;

@@ -2,13 +2,14 @@
 //!
 //! Stamps batches, puts all that a turn drained into one vectored write, publishes the log end
 //! after the bytes are readable. The parts: `append` (reserve, write, commit), `trim` (the front),
-//! `truncate` (the tail), here the state and the rest. Not here: who leads, what may be produced,
+//! `truncate` (the tail), `replica` (what only a copy of another log needs), here the state and the rest. Not here: who leads, what may be produced,
 //! syncing.
 //!
 //! Always holds: nothing is published that is not whole in the file (L7); after an error that
 //! leaves a file in doubt nothing is written again.
 
 mod append;
+mod replica;
 mod trim;
 mod truncate;
 
@@ -19,6 +20,7 @@ use std::sync::atomic::Ordering;
 use plimsoll_types::{LeaderEpoch, Offset, Timestamp};
 
 pub use append::{AppendError, Appended, ToAppend};
+pub use replica::AdoptError;
 pub use trim::TrimError;
 pub use truncate::TruncateError;
 
@@ -32,6 +34,7 @@ use crate::list::SegmentList;
 use crate::log::Shared;
 use crate::meta;
 use crate::producers::ProducerStates;
+use crate::read::LogReader;
 use crate::segment::Segment;
 use crate::upkeep::{Capture, Upkeep, UpkeepError, is_exhausted, is_full};
 
@@ -113,6 +116,14 @@ impl LogWriter {
     #[must_use]
     pub fn checkpointed_high_watermark(&self) -> Offset {
         self.high_watermark
+    }
+
+    /// Its reader.
+    #[must_use]
+    pub fn reader(&self) -> LogReader {
+        LogReader {
+            log: Arc::clone(&self.log),
+        }
     }
 
     /// The idempotent producers, as of the log end.

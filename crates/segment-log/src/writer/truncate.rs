@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use plimsoll_types::Offset;
 
 use super::LogWriter;
+use super::replica::{aside_path, set_aside};
 use crate::damage::{FailedStep, Poisoned};
 use crate::disk::{Disk, OpenFile};
 use crate::epochs::EpochVector;
@@ -83,6 +84,20 @@ impl LogWriter {
     /// # Errors
     /// See [`TruncateError`].
     pub fn reset_to(&mut self, start: Offset) -> Result<(), TruncateError> {
+        self.start_over(start, false)
+    }
+
+    /// As [`LogWriter::reset_to`], but the old segments' files stay in the directory under another
+    /// name, until [`LogWriter::discard_aside`]: what comes may turn out to be less. A crash
+    /// half-way removes those that were not renamed yet.
+    ///
+    /// # Errors
+    /// See [`TruncateError`].
+    pub fn reset_keeping(&mut self, start: Offset) -> Result<(), TruncateError> {
+        self.start_over(start, true)
+    }
+
+    fn start_over(&mut self, start: Offset, aside: bool) -> Result<(), TruncateError> {
         self.log.poison.check()?;
         self.ensure_dir().map_err(|error| self.broken(&error))?;
         self.stage_nothing().run()?;
@@ -95,13 +110,14 @@ impl LogWriter {
             gone: log.segments.load().all().to_vec(),
             epochs: EpochVector::default(),
             producers: ProducerStates::new(self.config.producer_expiry),
+            aside,
         };
         self.install_cut(cut, start)
             .map_err(|error| self.broken(&error))?;
         Ok(())
     }
 
-    fn broken(&self, error: &io::Error) -> Poisoned {
+    pub(super) fn broken(&self, error: &io::Error) -> Poisoned {
         self.log.fail(FailedStep::Files, error)
     }
 
@@ -135,6 +151,7 @@ impl LogWriter {
             gone: from.to_vec(),
             epochs,
             producers,
+            aside: false,
         })
     }
 
@@ -244,6 +261,8 @@ struct Cut {
     gone: Vec<Arc<Segment>>,
     epochs: EpochVector,
     producers: ProducerStates,
+    /// What goes is renamed, not removed.
+    aside: bool,
 }
 
 fn epochs_after(log: &crate::log::Shared, cut: &Cut) -> io::Result<()> {
@@ -255,7 +274,12 @@ fn epochs_after(log: &crate::log::Shared, cut: &Cut) -> io::Result<()> {
 fn remove_gone(disk: &dyn Disk, dir: &std::path::Path, cut: &Cut) -> io::Result<()> {
     for segment in cut.gone.iter().rev() {
         if cut.kept.iter().all(|kept| kept.base != segment.base) {
-            disk.remove(&Name::Segment(segment.base).path(dir))?;
+            let path = Name::Segment(segment.base).path(dir);
+            if cut.aside {
+                set_aside(disk, &path, &aside_path(dir, segment.base))?;
+            } else {
+                disk.remove(&path)?;
+            }
             disk.remove(&Name::Index(segment.base).path(dir))?;
         }
     }

@@ -56,6 +56,18 @@ impl Model {
                 self.start_most = self.start_most.min(*end);
                 self.start_least = self.start_least.min(*end);
             }
+            Event::Resetting(start) => {
+                self.durable = 0;
+                self.start_least = 0;
+                self.start_most = self.start_most.max(*start);
+            }
+            Event::Reset(start) => {
+                self.possible.clear();
+                self.live.clear();
+                self.durable = *start;
+                self.start_least = *start;
+                self.start_most = *start;
+            }
             Event::Compacting => self.compacting = true,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use plimsoll_record_batch::{BatchBuilder, Compression, Producer};
 use plimsoll_segment_log::{
-    CompactionConfig, LogConfig, LogHost, Opened, Retention, ToAppend, open,
+    CompactionConfig, EpochEntry, LogConfig, LogHost, Opened, Retention, ToAppend, open,
 };
 use plimsoll_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
@@ -30,6 +30,9 @@ pub enum Event {
     Cutting(u64),
     Cut(u64),
     Compacting,
+    /// The log is about to be dropped, to begin anew here.
+    Resetting(u64),
+    Reset(u64),
 }
 
 pub fn layout() -> LogConfig {
@@ -73,7 +76,7 @@ impl Workload {
     }
 
     pub fn step(&mut self) {
-        match self.random.below(20) {
+        match self.random.below(21) {
             0..=8 => self.append(),
             9..=11 => {
                 let end = self.log().sync.sync().unwrap().get();
@@ -90,6 +93,7 @@ impl Workload {
             16 => self.cut(),
             17 => self.compact(),
             18 => self.epoch += 1,
+            19 => self.reset(),
             _ => self.reopen(),
         }
     }
@@ -196,6 +200,29 @@ impl Workload {
         self.disk.note(Event::Cut(end));
         // The leader that told to cut has a later epoch.
         self.epoch += 1;
+    }
+
+    /// Once in a while, as everything else is forgotten with it.
+    fn reset(&mut self) {
+        if self.random.below(3) != 0 {
+            return;
+        }
+        let end = self.log().reader.log_end().get();
+        let start = self.random.below(end + 50);
+        self.disk.note(Event::Resetting(start));
+        self.log().writer.reset_keeping(offset(start)).unwrap();
+        self.disk.note(Event::Reset(start));
+        self.epoch += 1;
+        let entry = |epoch, start| EpochEntry {
+            epoch: LeaderEpoch::new(epoch),
+            start: offset(start),
+        };
+        let leader = [entry(0, 0), entry(self.epoch, start)];
+        self.log().writer.adopt_epochs(&leader).unwrap();
+        self.committed = start;
+        if self.random.below(2) == 0 {
+            self.log().writer.discard_aside().unwrap();
+        }
     }
 
     fn compact(&mut self) {

@@ -73,6 +73,40 @@ fn a_sync_published_without_its_handle_counts_what_was_never_synced() {
     late_sync_against_cut(false);
 }
 
+fn late_ack_against_fresh_start(broken: Option<Weakness>) {
+    explore(broken, || {
+        let marks = leader_ahead(&[1, 2]);
+        let before = marks.high_watermark();
+        let other = Arc::clone(&marks);
+        let session = marks.position(node(2)).expect("it is tracked");
+        let ack = thread::spawn(move || other.publish_follower_on(&session, TEN, TEN));
+        marks.begin(|_| TenureStart {
+            fresh: vec![node(2)],
+            ..start(&[1, 2], TEN, Counts::Written)
+        });
+        ack.join().expect("it ran");
+        let ends = marks.ends(node(2)).expect("it is tracked");
+        assert_eq!(ends.log_end, Offset::ZERO, "a session that is over counts");
+        assert!(
+            marks.high_watermark() >= before,
+            "the high watermark went back"
+        );
+        follow(&marks, 2, TEN);
+        assert_eq!(marks.high_watermark(), TEN);
+    });
+}
+
+#[test]
+fn an_ack_of_the_session_before_says_nothing_about_a_fresh_follower() {
+    late_ack_against_fresh_start(None);
+}
+
+#[test]
+#[should_panic(expected = "a session that is over counts")]
+fn a_fresh_follower_that_keeps_its_cell_counts_what_it_may_have_lost() {
+    late_ack_against_fresh_start(Some(Weakness::FreshKept));
+}
+
 fn wait_against_new_epoch(broken: Option<Weakness>) {
     explore(broken, || {
         let marks = alone(Counts::Durable);
