@@ -82,6 +82,7 @@ mod disk;
 mod format;
 mod log;
 mod queue;
+pub mod raft;
 mod recover;
 mod tail;
 
@@ -167,6 +168,15 @@ pub fn open(dir: &Path, limits: Limits) -> Result<Opened, OpenError> {
 }
 
 fn open_on(disk: Arc<dyn Disk>, dir: &Path, limits: Limits) -> Result<Opened, OpenError> {
+    open_log(disk, dir, limits, false)
+}
+
+fn open_log(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    limits: Limits,
+    strict: bool,
+) -> Result<Opened, OpenError> {
     let found = recover::recover(&*disk, dir, limits.reserve_bytes)?;
     let queue = Arc::new(Queue::new(found.last_index, limits.max_queued_bytes));
     let files = Arc::new(Mutex::new(found.files));
@@ -178,6 +188,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path, limits: Limits) -> Result<Opened, Op
         tail: found.tail,
         log_file_bytes: limits.log_file_bytes,
         reserve_bytes: limits.reserve_bytes,
+        strict,
     };
     let thread = std::thread::Builder::new()
         .name("metadata-log".to_owned())
@@ -194,7 +205,7 @@ fn open_on(disk: Arc<dyn Disk>, dir: &Path, limits: Limits) -> Result<Opened, Op
                 bytes: found.snapshot.as_ref().map_or(0, |s| s.bytes.len()),
             }),
             limits,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         },
         committed: Committed::new(queue),
         snapshot: found.snapshot,
@@ -212,7 +223,7 @@ pub struct Quorum {
     files: Arc<Mutex<log::Files>>,
     snapshots: Mutex<log::Snapshots>,
     limits: Limits,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Quorum {
@@ -230,7 +241,22 @@ impl Quorum {
     /// # Errors
     /// As there.
     pub fn propose_within(&self, room: Room, entry: Bytes) -> Result<Proposal, ProposeError> {
-        Queue::propose(&self.queue, entry, room)
+        Queue::propose(&self.queue, entry, room, None)
+    }
+
+    /// Resolves when there is room for `bytes` more, which others' entries may then take.
+    pub(crate) fn ask_room(&self, room: Room, bytes: u64) -> Result<Proposal, ProposeError> {
+        Queue::propose(&self.queue, Bytes::new(), room, Some(bytes))
+    }
+
+    /// Writes what was proposed and ends the thread.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            // A panic of the writer has stopped the queue already; there is nobody left to tell.
+            drop(thread.join());
+        }
     }
 
     /// The last committed index; 0 before the first entry.
@@ -274,11 +300,7 @@ impl Quorum {
 
 impl Drop for Quorum {
     fn drop(&mut self) {
-        self.queue.close();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the writer has stopped the queue already; there is nobody left to tell.
-            drop(thread.join());
-        }
+        self.close();
     }
 }
 

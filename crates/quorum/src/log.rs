@@ -55,6 +55,8 @@ pub(crate) struct Writer {
     pub(crate) tail: Tail,
     pub(crate) log_file_bytes: u64,
     pub(crate) reserve_bytes: u64,
+    /// Whether an entry that finds no room at all is the end, because others depend on it.
+    pub(crate) strict: bool,
 }
 
 impl Writer {
@@ -76,6 +78,8 @@ impl Writer {
     /// Writes and syncs what there is room for of a group, tells of it, and readies the file for
     /// the next one. An error is the end of the log; a full disk before the sync is none.
     fn write(&mut self, group: Vec<Proposed>, committed: u64) -> io::Result<()> {
+        let (asked, group) = group.into_iter().partition(|entry| entry.asks.is_some());
+        self.answer(asked)?;
         let group = self.refuse_without_room(group)?;
         if group.is_empty() {
             return Ok(());
@@ -93,6 +97,7 @@ impl Writer {
         }
         match self.append(&frames) {
             Ok(()) => {}
+            Err(AppendError::Full(error)) if self.strict => return Err(error),
             Err(AppendError::Full(error)) => {
                 self.queue.refuse(group, &error);
                 return Ok(());
@@ -106,6 +111,22 @@ impl Writer {
             return Ok(());
         }
         self.mark(last)
+    }
+
+    /// Makes the room that is asked for; what may use the reserve leaves an eighth of it.
+    fn answer(&mut self, asked: Vec<Proposed>) -> io::Result<()> {
+        for entry in asked {
+            let reserve = match entry.room {
+                Room::Free => self.reserve_bytes,
+                Room::Reserved => self.reserve_bytes / 8,
+            };
+            match self.tail.make_room(entry.asks.unwrap_or_default(), reserve) {
+                Ok(()) => self.queue.grant(&entry),
+                Err(error) if is_full(&error) => self.queue.refuse(vec![entry], &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Makes room for a group, its mark and the reserve. If there is none, refuses those entries

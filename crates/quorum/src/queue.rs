@@ -75,6 +75,8 @@ pub(crate) struct Proposed {
     ticket: u64,
     pub(crate) bytes: Bytes,
     pub(crate) room: Room,
+    /// Nothing is written: room for so many bytes is asked for.
+    pub(crate) asks: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -133,6 +135,7 @@ impl Queue {
         queue: &Arc<Self>,
         bytes: Bytes,
         room: Room,
+        asks: Option<u64>,
     ) -> Result<Proposal, ProposeError> {
         if bytes.len() > MAX_ENTRY_BYTES {
             let bytes = bytes.len();
@@ -154,6 +157,7 @@ impl Queue {
             ticket,
             bytes,
             room,
+            asks,
         });
         queue.proposed.notify_one();
         let queue = Arc::clone(queue);
@@ -187,6 +191,14 @@ impl Queue {
                 state.bytes -= bytes.len();
             }
         }
+        self.tell(state, woken);
+    }
+
+    /// There is the room that was asked for.
+    pub(crate) fn grant(&self, asked: &Proposed) {
+        let mut state = self.state.lock();
+        let index = state.last_committed;
+        let woken = state.decide(asked.ticket, Ok(index)).into_iter().collect();
         self.tell(state, woken);
     }
 

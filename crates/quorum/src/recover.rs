@@ -52,6 +52,18 @@ pub enum OpenError {
         /// The last missing entry.
         last: u64,
     },
+    /// What the log says does not hang together.
+    #[error(
+        "{dir}: the metadata log is not one of a replicated quorum, or not whole: {reason}. \
+         Nothing was changed",
+        dir = dir.display()
+    )]
+    Inconsistent {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// The log's thread does not start.
     #[error("the metadata log's thread does not start: {0}")]
     Thread(#[source] io::Error),

@@ -1,6 +1,6 @@
 //! Crashes, damage and failing disks, seen from outside.
 
-mod failing_disk;
+pub(crate) mod failing_disk;
 mod full_disk;
 
 use super::*;

@@ -153,6 +153,7 @@ const LAYERS: &[Row] = &[
             "async-trait",
             "bytes",
             "crc32fast",
+            "futures-util",
             "openraft",
             "parking_lot",
             "rustix",

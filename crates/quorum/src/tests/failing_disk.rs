@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// A disk that counts syncs, has so much room, stands still while its gate is held, and dies when
 /// told.
 #[derive(Debug)]
-pub(super) struct TestDisk {
-    pub(super) left: Arc<AtomicUsize>,
-    pub(super) syncs: Arc<AtomicUsize>,
-    pub(super) fail_syncs: Arc<AtomicBool>,
-    pub(super) fail_cuts: Arc<AtomicBool>,
-    pub(super) space: Arc<Mutex<Space>>,
-    pub(super) gate: Arc<Mutex<()>>,
+pub(crate) struct TestDisk {
+    pub(crate) left: Arc<AtomicUsize>,
+    pub(crate) syncs: Arc<AtomicUsize>,
+    pub(crate) fail_syncs: Arc<AtomicBool>,
+    pub(crate) fail_cuts: Arc<AtomicBool>,
+    pub(crate) space: Arc<Mutex<Space>>,
+    pub(crate) gate: Arc<Mutex<()>>,
 }
 
 impl Default for TestDisk {
@@ -38,9 +38,9 @@ impl Default for TestDisk {
 
 /// Who has which room.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(crate) struct Space {
     /// Bytes that nobody has.
-    pub(super) free: u64,
+    pub(crate) free: u64,
     /// By file, up to where it has room.
     taken: HashMap<PathBuf, u64>,
 }
@@ -70,7 +70,7 @@ impl Space {
 
 impl TestDisk {
     /// Leaves this much room.
-    pub(super) fn leave(&self, free: u64) {
+    pub(crate) fn leave(&self, free: u64) {
         self.space.lock().free = free;
     }
 
