@@ -32,6 +32,7 @@ impl Coded for LookupError {
 impl Coded for AppendError {
     fn code(&self) -> ErrorCode {
         match self {
+            Self::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
             Self::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
             _ => ErrorCode::KafkaStorageError,
@@ -43,6 +44,7 @@ impl Coded for ReadError {
     fn code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::Idle { .. } => ErrorCode::NotLeaderOrFollower,
             Self::Damaged { .. } => ErrorCode::CorruptMessage,
             _ => ErrorCode::KafkaStorageError,
         }
@@ -91,6 +93,15 @@ impl Coded for Refusal {
             }
             Self::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
             Self::Config(_) => ErrorCode::InvalidConfig,
+            Self::NoUsableNodes { .. } => ErrorCode::InvalidReplicationFactor,
+            Self::UnknownPartition { .. } => ErrorCode::UnknownTopicOrPartition,
+            Self::TooFewInSync { .. } => ErrorCode::InvalidReplicaAssignment,
+            Self::NoReassignmentInProgress { .. } => ErrorCode::NoReassignmentInProgress,
+            Self::ElectionNotNeeded { .. } => ErrorCode::ElectionNotNeeded,
+            Self::PreferredLeaderNotAvailable { .. } => ErrorCode::PreferredLeaderNotAvailable,
+            Self::EligibleLeadersNotAvailable { .. } => ErrorCode::EligibleLeadersNotAvailable,
+            Self::StaleBrokerEpoch { .. } => ErrorCode::StaleBrokerEpoch,
+            Self::DuplicateNode { .. } => ErrorCode::DuplicateBrokerRegistration,
             Self::ProducerIdsExhausted => ErrorCode::UnknownServerError,
             _ => ErrorCode::InvalidRequest,
         }
@@ -103,7 +114,7 @@ impl<R: Coded> Coded for ChangeError<R> {
             Self::Refused(refusal) => refusal.code(),
             Self::Storage { .. } => ErrorCode::KafkaStorageError,
             // Clients try again.
-            Self::Conflict | Self::Busy => ErrorCode::RequestTimedOut,
+            Self::Conflict | Self::Busy | Self::NoController => ErrorCode::RequestTimedOut,
         }
     }
 }

@@ -24,13 +24,12 @@ pub struct LivenessConfig {
     pub stable_after: Duration,
 }
 
-impl Default for LivenessConfig {
-    fn default() -> Self {
-        Self {
-            session: Duration::from_secs(3),
-            stable_after: Duration::from_secs(300),
-        }
-    }
+impl LivenessConfig {
+    /// A session of six heartbeats of 500 ms, and five minutes until leaderships go back.
+    pub const DEFAULT: Self = Self {
+        session: Duration::from_secs(3),
+        stable_after: Duration::from_secs(300),
+    };
 }
 
 /// How a node's disk does.
@@ -336,43 +335,36 @@ impl Liveness {
                     broker_epoch,
                 })
             }
-            (false, disk) => self.employ(node, facts, disk, image),
+            (false, disk) => employ(node, facts, disk, image),
         }
     }
+}
 
-    /// What becomes of the partitions of a node that is alive.
-    #[expect(clippy::unused_self, reason = "it is a part of the judgement")]
-    fn employ(
-        &self,
-        node: &Node,
-        facts: &HeartbeatFacts,
-        disk: DiskState,
-        image: &Image,
-    ) -> Option<Decision> {
-        let (id, broker_epoch) = (node.id, node.broker_epoch);
-        if facts.drain && !node.draining {
-            return Some(Decision::Drain { node: id });
-        }
-        let offline = facts.offline.iter().copied().filter(|key| {
-            let partition = image.partition_by_key(*key);
-            partition.is_some_and(|p| p.isr.contains(&id) || p.elr.contains(&id))
-        });
-        let partitions: Vec<PartitionKey> = offline.collect();
-        let decision = Decision::Offline {
-            node: id,
-            broker_epoch,
-            partitions,
-        };
-        if decision
-            .records(image)
-            .is_ok_and(|records| !records.is_empty())
-        {
-            return Some(decision);
-        }
-        let ill = matches!(disk, DiskState::Slow | DiskState::Full);
-        let resign = Decision::Resign { node: id };
-        let busy = ill && image.leaderships_of(id) > 0;
-        let useful = busy && resign.records(image).is_ok_and(|r| !r.is_empty());
-        useful.then_some(resign)
+/// What becomes of the partitions of a node that is alive.
+fn employ(node: &Node, facts: &HeartbeatFacts, disk: DiskState, image: &Image) -> Option<Decision> {
+    let (id, broker_epoch) = (node.id, node.broker_epoch);
+    if facts.drain && !node.draining {
+        return Some(Decision::Drain { node: id });
     }
+    let offline = facts.offline.iter().copied().filter(|key| {
+        let partition = image.partition_by_key(*key);
+        partition.is_some_and(|p| p.isr.contains(&id) || p.elr.contains(&id))
+    });
+    let partitions: Vec<PartitionKey> = offline.collect();
+    let decision = Decision::Offline {
+        node: id,
+        broker_epoch,
+        partitions,
+    };
+    if decision
+        .records(image)
+        .is_ok_and(|records| !records.is_empty())
+    {
+        return Some(decision);
+    }
+    let ill = matches!(disk, DiskState::Slow | DiskState::Full);
+    let resign = Decision::Resign { node: id };
+    let busy = ill && image.leaderships_of(id) > 0;
+    let useful = busy && resign.records(image).is_ok_and(|r| !r.is_empty());
+    useful.then_some(resign)
 }

@@ -224,6 +224,21 @@ fn very_many_partitions_are_fenced_in_steps_that_end() {
     };
     let records = rules::create_topic(&image, &limits, &wish);
     apply(&mut image, records);
+    let mut fenced = image.clone();
+    fence(&mut fenced, node(1));
+    assert!(fenced.in_sync_on(node(1)) > 0);
+    let early = rules::unfence_node(&fenced, node(1), epoch(&fenced, node(1)));
+    assert!(matches!(early, Err(Refusal::NotSettled { .. })));
+    loop {
+        let records = rules::settle(&fenced);
+        if records.is_empty() {
+            break;
+        }
+        assert!(records.len() <= rules::MAX_CHANGES);
+        apply(&mut fenced, Ok(records));
+    }
+    assert_eq!(fenced.in_sync_on(node(1)), 0);
+
     let mut steps = 0;
     loop {
         let wish = registration(1, 2);

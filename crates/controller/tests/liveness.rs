@@ -15,7 +15,7 @@ fn at(ms: u64) -> Monotonic {
 }
 
 fn controller() -> Liveness {
-    let mut liveness = Liveness::new(LivenessConfig::default());
+    let mut liveness = Liveness::new(LivenessConfig::DEFAULT);
     liveness.became_controller(at(0));
     liveness
 }

@@ -83,6 +83,9 @@ fn balanced_waits_for_all_and_takes_the_best() {
     let both = vec![first, second];
     assert_eq!(recover(&image, both.clone(), true), vec![]);
     unfence(&mut image, node(2));
+    let mut earlier = both.clone();
+    earlier[1].broker_epoch.0 -= 1;
+    assert_eq!(recover(&image, earlier, true), vec![]);
     let records = recover(&image, both, false);
     apply(&mut image, Ok(records));
     let partition = partition(&image);

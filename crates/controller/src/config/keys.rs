@@ -22,6 +22,8 @@ pub enum Kind {
     },
     /// A fraction from 0 to 1, both included.
     Ratio,
+    /// `true` or `false`.
+    Truth,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A non-empty comma-separated list of these words.
@@ -33,6 +35,7 @@ impl Kind {
     #[must_use]
     pub const fn wire_code(self) -> i8 {
         match self {
+            Self::Truth => 1,
             Self::Choice(_) => 2,
             Self::Int { .. } => 3,
             Self::Long { .. } => 5,
@@ -282,7 +285,7 @@ pub const KEYS: &[TopicKey] = &[
     TopicKey {
         name: "unclean.leader.election.enable",
         node_name: "unclean.leader.election.enable",
-        kind: Kind::Choice(&["true", "false"]),
+        kind: Kind::Truth,
         default: "false",
         per_node: false,
         documentation: "Kafka's name for a choice of unclean.recovery.strategy, where that is not \

@@ -16,6 +16,7 @@ pub fn canonical(key: &str, kind: Kind, value: &str) -> Result<String, ConfigFau
         Kind::Int { min, max } => number(text, min, max),
         Kind::Long { min, max } => number(text, min, max),
         Kind::Ratio => ratio(text),
+        Kind::Truth => choice(&text.to_ascii_lowercase(), &["true", "false"]),
         Kind::Choice(words) => choice(text, words),
         Kind::List(words) => list(text, words),
     };

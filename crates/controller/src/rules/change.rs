@@ -220,9 +220,11 @@ impl<'a> Change<'a> {
     fn choose_leader(&mut self, loads: &Loads<'_>) {
         if let Some(leader) = self.best_of(&self.next.isr, loads) {
             self.next.leader = Some(leader);
-        } else if !self.next.isr.is_empty() {
-            // Its members are on their way out of it; whoever is in the ELR is not all there is.
         } else if let Some(leader) = self.best_of(&self.next.elr, loads) {
+            debug_assert!(
+                self.next.isr.is_empty(),
+                "its members are alive, and one would lead"
+            );
             self.next.elr.retain(|node| *node != leader);
             self.next.isr = vec![leader];
             self.next.leader = Some(leader);
