@@ -199,7 +199,7 @@ fn a_compacted_log_can_be_copied_whole() {
     let before = leader.reader().size_bytes();
     leader
         .maintain(
-            plimsoll_types::Monotonic::default(),
+            plimsoll_types::Monotonic::from_start(std::time::Duration::from_secs(61)),
             Timestamp::from_millis(5),
         )
         .unwrap();

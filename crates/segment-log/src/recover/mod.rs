@@ -299,7 +299,7 @@ fn finish(
     let mut epochs = scanned.epochs;
     let beyond = epochs.vector.drop_beyond(log_end);
     let entries = epochs.vector.entries().len();
-    let rewritten = !epochs.intact && entries > 0;
+    let rewritten = !epochs.intact && (entries > 0 || epochs.exists);
     if rewritten {
         epochs_file::rewrite(disk, dir, &epochs.vector)?;
     }

@@ -141,11 +141,17 @@ pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> 
 
 pub fn contents(log: &Opened) -> Result<BTreeMap<u64, Content>, String> {
     let mut found = BTreeMap::new();
+    let mut expected = None;
     for (header, bytes) in read_all(&log.reader).map_err(|error| error.to_string())? {
         let epoch = log.reader.epochs().epoch_at(header.base);
         ensure(epoch == header.leader_epoch, || {
             format!("epoch {epoch:?} at {}", header.base)
         })?;
+        // Compaction, too, leaves no gap.
+        ensure(expected.is_none_or(|end| end == header.base), || {
+            format!("a gap from {expected:?} to {}", header.base)
+        })?;
+        expected = Some(header.end());
         let batch = Batch::parse(&bytes).unwrap();
         for record in batch.records(&LIMITS).unwrap().iter() {
             let record = record.unwrap();
