@@ -1,8 +1,8 @@
 //! The metadata log: opaque entries, in order, committed once a quorum has them on disk.
 //!
-//! The quorum is one node as yet, so an entry is committed when this node's disk has it. What more
-//! nodes need stays behind the same face: [`Quorum::propose`], the [`Committed`] stream, and
-//! [`Quorum::install_snapshot`].
+//! Two faces: [`raft`] is a quorum of several nodes, and of one. What is here at the top is a log
+//! of one node, in which an entry is committed when this node's disk has it; `raft` keeps its own
+//! records in such a log, so what this page says of disks and crashes holds for both.
 //!
 //! Not here: what an entry means. Entries and snapshots are bytes; whoever proposes them encodes
 //! them, and applies what the committed stream brings.

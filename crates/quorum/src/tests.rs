@@ -128,6 +128,12 @@ fn a_proposal_is_a_future_that_is_woken() {
     let second = opened.quorum.propose(entry(2)).expect("taken");
     drop(gate);
     second.wait().expect("committed");
+    // Both are told at once, in no order.
+    for _ in 0..2000 {
+        if !flag.0.load(Ordering::SeqCst) {
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+    }
     assert!(flag.0.load(Ordering::SeqCst));
     assert_eq!(first.as_mut().poll(&mut context), Poll::Ready(Ok(1)));
 }

@@ -3,7 +3,6 @@
 use super::Status;
 use super::node::{Command, Shared};
 use super::rpc::{Change, Reply};
-use crate::format::MAX_ENTRY_BYTES;
 use crate::{Room, Snapshot, SnapshotError, Stopped};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -15,6 +14,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// Most bytes of one entry; what surrounds it has its own place in a record.
+pub(crate) const MAX_PROPOSAL_BYTES: usize = crate::format::MAX_ENTRY_BYTES - 4096;
 
 /// Why the quorum did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +41,7 @@ pub enum QuorumError {
     #[error("as many requests wait for the metadata quorum as may")]
     Busy,
     /// The entry is larger than one may be. Nothing was done.
-    #[error("an entry of {bytes} bytes is above the limit of {MAX_ENTRY_BYTES}")]
+    #[error("an entry of {bytes} bytes is above the limit of {MAX_PROPOSAL_BYTES}")]
     TooLarge {
         /// Its size; 0 if another node said so.
         bytes: usize,
@@ -72,7 +74,7 @@ impl QuorumError {
 #[derive(Debug)]
 pub struct Answer<T>(oneshot::Receiver<Result<T, QuorumError>>);
 
-/// Resolves to the index of the committed entry.
+/// Resolves to the index of the committed entry, which may not be on this node's stream yet.
 pub type Proposal = Answer<u64>;
 
 /// Resolves, once everything that was committed before it began is on the committed stream here,
@@ -171,7 +173,7 @@ impl Quorum {
     /// Puts an entry into the log, here or at the leader.
     pub fn propose(&self, entry: Bytes, room: Room) -> Proposal {
         let bytes = entry.len();
-        if bytes > MAX_ENTRY_BYTES {
+        if bytes > MAX_PROPOSAL_BYTES {
             return answered(Err(QuorumError::TooLarge { bytes }));
         }
         if let Some(stopped) = self.stopped() {

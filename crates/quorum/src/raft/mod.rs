@@ -15,6 +15,61 @@
 //! A full disk is refused, not suffered: a leader asks its disk for room before an entry enters
 //! the log, and a follower before it takes entries from the leader.
 //!
+//! ```
+//! use plimsoll_quorum::raft::{self, Event, Options, Start, Target, Timing, TransportError};
+//! # struct Nobody;
+//! # #[async_trait::async_trait]
+//! # impl raft::Transport for Nobody {
+//! #     async fn call(
+//! #         &self,
+//! #         to: Target,
+//! #         _: bytes::Bytes,
+//! #         _: std::time::Duration,
+//! #     ) -> Result<bytes::Bytes, TransportError> {
+//! #         Err(TransportError::Unreachable(to.address))
+//! #     }
+//! # }
+//! let me = plimsoll_types::NodeId::new(1).ok_or("a node")?;
+//! let voters = [(me, "127.0.0.1:9".to_owned())].into();
+//! let dir = tempfile::tempdir()?;
+//! let opened = raft::open(dir.path(), Options {
+//!     me,
+//!     start: Start::Voters { voters, form: true },
+//!     limits: plimsoll_quorum::Limits::default(),
+//!     timing: Timing::default(),
+//!     transport: std::sync::Arc::new(Nobody),
+//! })?;
+//! let room = plimsoll_quorum::Room::Free;
+//! let index = opened.quorum.propose("a fact".into(), room).wait()?;
+//! assert!(matches!(opened.committed.next()?, Event::Entry(entry) if entry.index == index));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # On disk
+//!
+//! The log files and their frames are those of the crate's page; a frame's payload is a record,
+//! and its index the record's number. A snapshot file's payload is the image of all records up to
+//! its number. An option is a u8, 0 or 1, and the value; a log id is term u64 and index u64;
+//! lengths and counts are u64.
+//!
+//! ```text
+//! record   kind u8   0x20 nothing
+//!                    0x21 vote           term u64 · node u64 · a leader's u8
+//!                    0x22 entry          log id · payload u8: 0 blank, 1 bytes, 2 members
+//!                    0x23 truncate       first index that is gone u64
+//!                    0x24 purge          log id of the last entry that is gone
+//!                    0x25 committed      log id; written with the entry after it
+//!                    0x26 fence          u8: 0 asking, 1 catching up to an option of a log id, 2 open
+//! image    version u8 = 2 · fence · option of vote · option of committed · option of purged
+//!          snapshot: option of log id · option of log id of members · members · bytes
+//!          count · entries
+//! members  count, then for each configuration count and voters u64 · count, then node u64 and address
+//! ```
+//!
+//! An image replaces the log files before it in one rename, so a snapshot from the leader and the
+//! log that it makes void change together. A snapshot that is ahead of the log, or not of its
+//! history, stands for the whole log.
+//!
 //! # A voter that lost its directory
 //!
 //! It may have voted and acknowledged entries, and must not help to decide otherwise now. A node
@@ -182,7 +237,7 @@ pub struct Status {
     pub me: NodeId,
     /// What it is.
     pub role: Role,
-    /// Who leads.
+    /// Who leads. `None` as well at a leader that most voters do not answer any more.
     pub leader: Option<NodeId>,
     /// The term of office.
     pub term: u64,

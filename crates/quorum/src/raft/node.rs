@@ -8,7 +8,7 @@ use super::storage::{Applied, Machine};
 use super::store::Store;
 use super::stream::{Committed, Stream};
 use super::{Opened, Options, Role, Start, Status, Target, Timing, Transport, TransportError};
-use super::{start, to_node};
+use super::{rpc, start, to_node};
 use crate::{Limits, OpenError, Recovery, Room, Snapshot, Stopped};
 use bytes::Bytes;
 use openraft::Raft;
@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Requests that wait to be looked at.
 const MAX_COMMANDS: usize = 4096;
-/// Requests that are being worked on.
+/// Requests that are being worked on, of this node's callers and as many of other nodes.
 const MAX_RUNNING: usize = 4096;
 
 pub(crate) type Consensus = Raft<Types, Machine>;
@@ -49,6 +49,20 @@ pub(crate) enum Command {
     },
     /// There is a new snapshot.
     Kept,
+}
+
+impl Command {
+    /// Answers that too many others are being worked on.
+    fn refuse(self) {
+        let busy = QuorumError::Busy;
+        // Who does not wait for the answer loses nothing.
+        match self {
+            Self::Propose { reply, .. } | Self::Barrier { reply } => drop(reply.send(Err(busy))),
+            Self::Change { reply, .. } => drop(reply.send(Err(busy))),
+            Self::Handle { reply, .. } => drop(reply.send(Reply::Failed(busy).encode())),
+            Self::Kept => {}
+        }
+    }
 }
 
 /// Bytes of a proposal that count against the bound while it is on its way.
@@ -233,7 +247,8 @@ async fn run(
     start: Start,
 ) {
     tokio::spawn(start::run(Arc::clone(&shared), start));
-    let running = Arc::new(Semaphore::new(MAX_RUNNING));
+    let own = Arc::new(Semaphore::new(MAX_RUNNING));
+    let others = Arc::new(Semaphore::new(MAX_RUNNING));
     loop {
         let command = tokio::select! {
             biased;
@@ -241,9 +256,17 @@ async fn run(
             command = commands.recv() => command,
         };
         let Some(command) = command else { break };
-        // Who finds no place waits in the bounded channel.
-        let Ok(permit) = Arc::clone(&running).acquire_owned().await else {
-            break;
+        // Never waits: what is behind may be the vote that all of them wait for.
+        let places = match &command {
+            Command::Handle { request, .. } if !rpc::waits(request) => None,
+            Command::Handle { .. } => Some(&others),
+            Command::Kept => None,
+            _ => Some(&own),
+        };
+        let permit = places.map(|places| Arc::clone(places).try_acquire_owned());
+        let Ok(permit) = permit.transpose() else {
+            command.refuse();
+            continue;
         };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -266,6 +289,11 @@ pub(crate) fn status_of(shared: &Shared, metrics: &openraft::RaftMetrics<Types>)
         let address = members.get_node(&id).map_or("", |node| &node.addr);
         Some((to_node(id)?, shared.address_of(id, address)))
     };
+    let patience = shared.timing.election_max * 2;
+    let silence = metrics.last_quorum_acked.map(|at| at.elapsed());
+    let alone = members.voter_ids().count() > 1
+        && metrics.state == ServerState::Leader
+        && silence.is_some_and(|silence| silence > patience);
     let mut progress = Vec::new();
     if let Some(matched) = &metrics.replication {
         for (id, log_id) in matched {
@@ -283,7 +311,7 @@ pub(crate) fn status_of(shared: &Shared, metrics: &openraft::RaftMetrics<Types>)
             ServerState::Candidate => Role::Candidate,
             ServerState::Learner | ServerState::Shutdown => Role::Learner,
         },
-        leader: metrics.current_leader.and_then(to_node),
+        leader: metrics.current_leader.and_then(to_node).filter(|_| !alone),
         term: metrics.current_term,
         last_index: metrics.last_log_index.unwrap_or(0),
         committed_index: metrics.local_committed.map_or(0, |id| id.index),

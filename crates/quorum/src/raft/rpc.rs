@@ -212,6 +212,12 @@ impl Call {
     }
 }
 
+/// Whether a request waits for others, so that many of them may pile up; votes, entries and
+/// whatever else keeps the quorum alive does not.
+pub(crate) fn waits(call: &[u8]) -> bool {
+    matches!(call.get(1), Some(5..=7))
+}
+
 fn decode_request(kind: u8, reader: &mut Reader) -> Option<Request> {
     Some(match kind {
         1 => {

@@ -1,7 +1,7 @@
 //! What this node's own callers and other nodes ask of it.
 
 use super::codec::{Data, LogEntry, Meta, Vote, weight};
-use super::face::QuorumError;
+use super::face::{MAX_PROPOSAL_BYTES, QuorumError};
 use super::node::{Command, Consensus, Shared};
 use super::rpc::{Call, Inquired, Reply, Request};
 use super::storage::RaftSnapshot;
@@ -152,6 +152,10 @@ impl Shared {
     }
 
     async fn lead_entry(&self, raft: &Consensus, bytes: Bytes, room: Room) -> Outcome {
+        if bytes.len() > MAX_PROPOSAL_BYTES {
+            let bytes = bytes.len();
+            return Outcome::Failed(QuorumError::TooLarge { bytes });
+        }
         if let Err(error) = self.room(room, bytes.len()).await {
             return Outcome::Failed(error);
         }

@@ -250,7 +250,7 @@ impl Store {
             path: "the metadata log".into(),
             error: io::Error::other(error),
         };
-        let (image, place) = {
+        let (state, place) = {
             let state = self.state.lock();
             let index = kept.index();
             if let Some(newest) = &state.snapshot
@@ -262,10 +262,10 @@ impl Store {
             // The image is what all records before this one amount to.
             let nothing = Record::Nothing.encode();
             let place = self.journal.propose_within(Room::Reserved, nothing);
-            (state.encode(&kept), place.map_err(|e| io(e.to_string()))?)
+            (state.clone(), place.map_err(|e| io(e.to_string()))?)
         };
         let index = place.wait().map_err(|e| io(e.to_string()))?;
-        let bytes = image;
+        let bytes = state.encode(&kept);
         self.journal.install_snapshot(&Snapshot { index, bytes })?;
         self.state.lock().snapshot = Some(kept);
         Ok(())

@@ -238,6 +238,29 @@ fn a_voter_that_lost_its_directory_does_not_vote_before_it_has_caught_up() {
 }
 
 #[test]
+fn many_requests_without_a_leader_do_not_keep_one_from_being_elected() {
+    let mut cluster = Cluster::formed(3);
+    let leader = cluster.leader();
+    let other = (leader + 1) % 3;
+    cluster.kill(leader);
+    let quorum = cluster.nodes[other].quorum().clone();
+    let proposals: Vec<_> = (0..6000)
+        .map(|n| quorum.propose(format!("entry {n}").into(), crate::Room::Free))
+        .collect();
+    drop(quorum);
+    cluster.leader();
+    let outcomes: Vec<_> = proposals.into_iter().map(Answer::wait).collect();
+    let done = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let busy = outcomes
+        .iter()
+        .filter(|outcome| **outcome == Err(QuorumError::Busy))
+        .count();
+    assert!(done > 0 && busy > 0, "{done} done, {busy} refused");
+    cluster.commit(other, "last");
+    cluster.agree_on("last");
+}
+
+#[test]
 fn requests_are_answered_by_their_deadline() {
     let mut cluster = Cluster::of(3);
     cluster.timing.request = Duration::from_millis(300);
