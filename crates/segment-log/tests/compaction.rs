@@ -330,3 +330,29 @@ fn every_codec_and_the_append_time_survive_cleaning() {
         assert_eq!(header.max_timestamp, time(77));
     }
 }
+
+#[test]
+fn what_is_gone_keeps_its_place_in_one_batch_without_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_in(dir.path(), small());
+    let mut sizes = Vec::new();
+    for round in 0..3 {
+        fill(&mut log.writer, round * 100, 100, 5);
+        log.writer.roll();
+        assert!(compact(&mut log, &always(), time(5_000)));
+        let mut expected = Offset::ZERO;
+        let mut fillers = 0;
+        for (header, _) in read_all(&log.reader).unwrap() {
+            assert_eq!(header.base, expected, "a gap");
+            expected = header.end();
+            fillers += u64::from(header.records == 0);
+        }
+        assert_eq!(expected, log.reader.log_end());
+        assert_eq!(records(&log).len(), 5);
+        sizes.push((log.reader.size_bytes(), fillers));
+    }
+    // One for each segment at most, and they do not add up.
+    let segments = log.reader.segments().len() as u64;
+    assert!(sizes[2].1 <= segments, "{sizes:?}, {segments} segments");
+    assert!(sizes[2].0 <= sizes[0].0 + 2 * 61, "{sizes:?}");
+}
