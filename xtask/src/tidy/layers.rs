@@ -174,6 +174,7 @@ const LAYERS: &[Row] = &[
         Outside::Only(&[
             "arc-swap",
             "bytes",
+            "crc-fast",
             "crossbeam-queue",
             "crossbeam-utils",
             "parking_lot",
