@@ -29,22 +29,34 @@ pub(crate) async fn resolve(key: &str, address: &Address) -> Result<SocketAddr, 
 
 /// Where clients are told to come back to.
 pub(crate) fn advertised(config: &Config, listening: SocketAddr) -> Advertised {
+    let told = config.kafka_advertise.as_ref();
+    reachable(told, &config.kafka_listen.host, listening)
+}
+
+/// Where other nodes are told to come back to.
+pub(crate) fn advertised_to_peers(config: &Config, listening: SocketAddr) -> String {
+    let told = config.peer_advertise.as_ref();
+    let told = reachable(told, &config.peer_listen.host, listening);
+    join(&told.host, told.port)
+}
+
+/// The address others are told: `told` if somebody chose one, else what is listened on.
+fn reachable(told: Option<&Address>, named: &str, listening: SocketAddr) -> Advertised {
     let port = |port| if port == 0 { listening.port() } else { port };
-    if let Some(told) = &config.kafka_advertise {
+    if let Some(told) = told {
         return Advertised {
             host: told.host.clone(),
             port: port(told.port),
         };
     }
     let ip = listening.ip();
-    let named = &config.kafka_listen.host;
     let host = if ip.is_unspecified() {
         host_name()
     } else if ip.is_loopback() || named.is_empty() {
         // A name such as localhost may mean ::1 to a client, where nobody listens.
         ip.to_string()
     } else {
-        named.clone()
+        named.to_owned()
     };
     Advertised {
         host,

@@ -46,6 +46,11 @@ Examples:
   plimsoll serve --data-dir /var/lib/plimsoll --kafka-listen 0.0.0.0:9092 --advertise log1:9092
   plimsoll serve --config plimsoll.toml --set log.retention.ms=86400000
 
+A cluster of three, where log1 to log3 are their hosts (the same voters on each, its own id):
+  plimsoll serve --node-id 1 --voters 1@log1:9093,2@log2:9093,3@log3:9093 --kafka-listen log1:9092
+And a fourth node later:
+  plimsoll serve --node-id 4 --join log1:9093 --peer-listen log4:9093 --kafka-listen log4:9092
+
 TERM or INT stops it gracefully, a second one at once; HUP reads the log level again; USR1 logs
 the state of every partition.")]
     Serve(Serve),
@@ -126,9 +131,18 @@ pub struct Serve {
     /// Where Kafka clients connect; port 0 takes a free one [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     kafka_listen: Option<String>,
-    /// Where other nodes connect; nothing listens there yet [default: 127.0.0.1:9093]
+    /// The nodes that form the cluster, by their peer ports; the same on each of them
+    #[arg(long, value_name = "ID@HOST:PORT,...", conflicts_with = "join")]
+    voters: Option<String>,
+    /// Join the cluster that these nodes belong to, by their peer ports
+    #[arg(long, value_name = "HOST:PORT,...")]
+    join: Option<String>,
+    /// Where other nodes connect [default: its own of --voters, or 127.0.0.1:9093]
     #[arg(long, value_name = "HOST:PORT")]
     peer_listen: Option<String>,
+    /// The address that other nodes are told to come back to [default: the one listened on]
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_advertise: Option<String>,
     /// Where health, metrics and the admin API are served [default: 127.0.0.1:9644]
     #[arg(long, value_name = "HOST:PORT")]
     http_listen: Option<String>,
@@ -167,7 +181,10 @@ impl Serve {
             ("node.id", "--node-id", &self.node_id),
             ("data.dir", "--data-dir", &self.data_dir),
             ("kafka.listen", "--kafka-listen", &self.kafka_listen),
+            ("cluster.voters", "--voters", &self.voters),
+            ("cluster.join", "--join", &self.join),
             ("peer.listen", "--peer-listen", &self.peer_listen),
+            ("peer.advertise", "--peer-advertise", &self.peer_advertise),
             ("http.listen", "--http-listen", &self.http_listen),
             ("kafka.advertise", "--advertise", &self.advertise),
         ];

@@ -121,6 +121,7 @@ fn config<'a>(
     let preset = [
         ("data.dir", &*data_dir),
         ("kafka.listen", "127.0.0.1:0"),
+        ("peer.listen", "127.0.0.1:0"),
         ("http.listen", "127.0.0.1:0"),
         ("group.initial.rebalance.delay.ms", "0"),
         ("offsets.topic.num.partitions", "1"),

@@ -18,10 +18,13 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Locks the directory, making it if it is not there. A new one begins a new cluster. Blocks.
-    pub(crate) fn enter(path: &Path, node_id: NodeId) -> Result<Self, Failure> {
-        let known = DataDir::cluster_id_of(path).map_err(|error| failure(path, &error))?;
-        let cluster_id = known.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    /// The cluster that the directory belongs to; `None` if it is new. Blocks.
+    pub(crate) fn cluster_of(path: &Path) -> Result<Option<String>, Failure> {
+        DataDir::cluster_id_of(path).map_err(|error| failure(path, &error))
+    }
+
+    /// Locks the directory, making it if it is not there. Blocks.
+    pub(crate) fn enter(path: &Path, node_id: NodeId, cluster_id: String) -> Result<Self, Failure> {
         let node = NodeIdentity {
             cluster_id,
             node_id,
@@ -116,14 +119,19 @@ mod tests {
         NodeId::new(id).expect("in range")
     }
 
+    fn enter(path: &Path, id: u32) -> Result<Home, Failure> {
+        let cluster_id = Home::cluster_of(path)?.unwrap_or_else(|| format!("drawn-by-{id}"));
+        Home::enter(path, node(id), cluster_id)
+    }
+
     fn refused(path: &Path, id: u32) -> Failure {
-        Home::enter(path, node(id)).err().expect("refused")
+        enter(path, id).err().expect("refused")
     }
 
     #[test]
     fn a_directory_in_use_is_told_in_words_and_exit_code() {
         let dir = tempfile::tempdir().expect("a directory");
-        let _home = Home::enter(dir.path(), node(1)).expect("free");
+        let _home = enter(dir.path(), 1).expect("free");
         let failure = refused(dir.path(), 1);
         assert_eq!(failure.code, Code::DataDirLocked);
         assert!(failure.message.contains("--data-dir"), "{failure}");
@@ -132,11 +140,11 @@ mod tests {
     #[test]
     fn a_cluster_keeps_its_id_and_a_node_its_number() {
         let dir = tempfile::tempdir().expect("a directory");
-        let home = Home::enter(dir.path(), node(1)).expect("new");
+        let home = enter(dir.path(), 1).expect("new");
         let cluster_id = home.cluster_id();
         home.leave(0).expect("closed");
         assert!(refused(dir.path(), 2).message.contains("--node-id 1"));
-        let again = Home::enter(dir.path(), node(1)).expect("free");
+        let again = enter(dir.path(), 1).expect("free");
         assert_eq!(again.cluster_id(), cluster_id);
     }
 

@@ -15,11 +15,13 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use crate::address;
-use crate::config::Config;
+use crate::config::{Cluster, Config};
 use crate::descriptors;
+use crate::formation;
 use crate::home::Home;
 use crate::http::{Http, cannot_listen};
 use crate::maintenance::Housekeeping;
+use crate::peers::Peers;
 
 /// How often a long recovery says how far it is.
 const PROGRESS: Duration = Duration::from_secs(2);
@@ -29,6 +31,7 @@ pub(crate) struct Node {
     broker: Arc<Broker>,
     kafka: Server,
     http: Http,
+    peers: Peers,
     groups: JoinHandle<()>,
     housekeeping: Housekeeping,
     home: Home,
@@ -40,14 +43,15 @@ impl Node {
     /// Starts a node. When it returns, clients are served.
     pub(crate) async fn start(config: &Config) -> Result<Self, Failure> {
         let shares = descriptors::share_out(config.limits.max_connections)?;
-        let home = enter(config).await?;
         let http = Http::open(config).await?;
+        let (peers, home) = enter(config).await?;
         // The port comes before the broker, which has to tell it to clients.
         let listener = listen(config).await?;
         let told = address::advertised(config, listener.address());
         let bootstrap = address::join(&told.host, told.port);
         let broker = open(config, &home, told, shares.segments).await?;
         http.attach(&broker);
+        peers.attach(&broker);
         recover(&broker).await?;
         let groups = tokio::spawn(broker.run_groups());
         let housekeeping = Housekeeping::start(&broker, http.upkeep_pulse(), config.maintenance)
@@ -64,6 +68,7 @@ impl Node {
             broker,
             kafka,
             http,
+            peers,
             groups,
             housekeeping,
             home,
@@ -81,6 +86,7 @@ impl Node {
             kafka = %self.kafka.address(),
             advertised = self.bootstrap,
             http = %self.http.address,
+            peer = address::advertised_to_peers(config, self.peers.network().address()),
             data_dir = %config.data_dir.display(),
         );
         if config.max_connections_is_set && max_connections < config.limits.max_connections {
@@ -91,17 +97,12 @@ impl Node {
         for (key, address) in [
             ("kafka.listen", self.kafka.address()),
             ("http.listen", self.http.address),
+            ("peer.listen", self.peers.network().address()),
         ] {
             if !address.ip().is_loopback() {
                 let note = "whoever reaches this port is let in: nothing authenticates them yet";
                 warn!(event = "open_to_the_network", key, %address, note);
             }
-        }
-        if config.peer_listen_is_set {
-            warn!(
-                event = "peer_listen_unused",
-                "nothing listens there until clusters come"
-            );
         }
     }
 
@@ -127,6 +128,7 @@ impl Node {
             broker,
             kafka,
             http,
+            peers,
             groups,
             housekeeping,
             home,
@@ -149,6 +151,7 @@ impl Node {
         closed
             .await
             .unwrap_or_else(|_| Err(start_failure("closing the logs failed")))?;
+        peers.close();
         http.close().await;
         info!(
             event = "node_stopped",
@@ -159,10 +162,31 @@ impl Node {
     }
 }
 
-async fn enter(config: &Config) -> Result<Home, Failure> {
+/// Opens the peer port and the data directory. A node without a cluster agrees on one first, so
+/// that its directory is never another cluster's.
+async fn enter(config: &Config) -> Result<(Peers, Home), Failure> {
+    let path = config.data_dir.clone();
+    let known = on_disk(move || Home::cluster_of(&path)).await?;
+    let peers = Peers::open(config, known.clone()).await?;
+    let agreed = formation::agree(config, &peers, known).await?;
     let (path, node) = (config.data_dir.clone(), config.node);
-    let entered = spawn_blocking(move || Home::enter(&path, node)).await;
-    entered.unwrap_or_else(|_| Err(start_failure("a bug: opening the data directory panicked")))
+    let cluster_id = agreed.cluster_id.clone();
+    let home = on_disk(move || Home::enter(&path, node, cluster_id)).await?;
+    // Told only now that it is on the disk: whoever hears it may rely on it.
+    peers.belongs_to(&agreed.cluster_id);
+    if config.cluster.voters().len() > 1 || matches!(config.cluster, Cluster::Join(_)) {
+        return Err(start_failure(
+            "the metadata quorum is of one node as yet; leave out --voters and --join",
+        ));
+    }
+    Ok((peers, home))
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(start_failure("a bug: opening the data directory panicked")))
 }
 
 async fn listen(config: &Config) -> Result<Listener, Failure> {

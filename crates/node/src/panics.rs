@@ -6,6 +6,7 @@
 
 use std::io::Write as _;
 
+use crate::peers::PEER_THREAD;
 use crate::run::RUNTIME_THREAD;
 
 /// Installs the rule for this process.
@@ -25,7 +26,7 @@ pub(crate) fn end_the_process_where_needed() {
 }
 
 fn is_survivable(thread: Option<&str>) -> bool {
-    thread.is_some_and(|name| name == RUNTIME_THREAD)
+    thread.is_some_and(|name| name == RUNTIME_THREAD || name == PEER_THREAD)
 }
 
 #[cfg(test)]
@@ -34,7 +35,7 @@ mod tests {
 
     #[test]
     fn only_the_runtimes_threads_survive_a_panic() {
-        assert!(is_survivable(Some("plimsoll-net")));
+        assert!(is_survivable(Some("plimsoll-net")) && is_survivable(Some("plimsoll-peer")));
         for thread in [Some("plimsoll-upkeep"), Some("main"), None] {
             assert!(!is_survivable(thread));
         }

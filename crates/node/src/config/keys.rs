@@ -71,11 +71,7 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("broker.id", "say node.id"),
     (
         "controller.quorum.voters",
-        "leave it out; a node is a cluster of its own for now",
-    ),
-    (
-        "default.replication.factor",
-        "leave it out; there is one node for now, so one replica",
+        "say cluster.voters = \"1@HOST:PORT,2@HOST:PORT,3@HOST:PORT\"",
     ),
     (
         "durability",
@@ -147,6 +143,14 @@ keys! {
     "broker.rack" Kind::Text, "",
         "This node's failure zone, as clients are told. None unless set.";
 
+    "cluster.voters" Kind::Text, "",
+        "The nodes that form the cluster and keep its metadata, each as ID@HOST:PORT of its peer \
+         port, separated by commas; the same on all of them. Without it, and without \
+         cluster.join, a node is a cluster of its own.";
+    "cluster.join" Kind::Text, "",
+        "Peer addresses of nodes of a cluster that this node joins, separated by commas. Of no \
+         effect once it has joined.";
+
     "kafka.listen" Kind::Address, "127.0.0.1:9092",
         "Where Kafka clients connect. Port 0 takes a free one. Loopback by default, because \
          nothing authenticates clients yet.";
@@ -154,7 +158,11 @@ keys! {
         "The address clients are told to come back to. By default the one listened on, or this \
          machine's host name when that is all interfaces.";
     "peer.listen" Kind::Address, "127.0.0.1:9093",
-        "Where other nodes connect. Nothing listens there until there are clusters.";
+        "Where other nodes connect. By default this node's own address among cluster.voters. \
+         Whoever reaches this port is trusted.";
+    "peer.advertise" Kind::Address, "",
+        "The address other nodes are told to come back to. By default this node's own among \
+         cluster.voters, or the one listened on.";
     "http.listen" Kind::Address, "127.0.0.1:9644",
         "Where health, metrics and the admin API are served. Loopback by default, because \
          nothing authenticates callers yet.";
@@ -203,6 +211,9 @@ keys! {
         "Whether asking for a topic that does not exist creates it.";
     "num.partitions" POSITIVE, "1",
         "Partitions of a topic whose creator does not say how many.";
+    "default.replication.factor" Kind::Number { min: 1, max: 32767 }, "",
+        "Replicas of a partition whose creator does not say how many. By default as many as there \
+         are voters, at most 3; and 3 on a node that joined.";
     "max.partitions.per.node" POSITIVE, "20000",
         "Most partitions on one node.";
     "fetch.max.bytes" BYTES, "57671680",

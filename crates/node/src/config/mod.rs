@@ -3,6 +3,7 @@
 //! [`layers::Layers`] is the raw form, which mirrors file, environment and flags and may be
 //! empty; [`Config`] is the complete, typed form. No other crate knows a default.
 
+mod cluster;
 mod explain;
 mod file;
 pub mod keys;
@@ -18,6 +19,7 @@ use plimsoll_controller::{NodeDefaults, config::keys as topic_keys};
 use plimsoll_server::{Limits, SocketConfig};
 use plimsoll_types::NodeId;
 
+pub use cluster::Cluster;
 pub use explain::{explain, explain_all};
 pub use layers::{Layers, Origin, Setting};
 pub use value::Address;
@@ -43,8 +45,14 @@ pub struct Config {
     pub kafka_listen: Address,
     /// Where they are told to come back to, if that is another address.
     pub kafka_advertise: Option<Address>,
-    /// Whether somebody set `peer.listen`, which nothing listens on yet.
+    /// Where other nodes connect.
+    pub peer_listen: Address,
+    /// Whether somebody chose that address.
     pub peer_listen_is_set: bool,
+    /// Where other nodes are told to come back to, if that is another address.
+    pub peer_advertise: Option<Address>,
+    /// With whom it forms a cluster.
+    pub cluster: Cluster,
     /// Where HTTP is served.
     pub http_listen: Address,
     /// How sockets are set up.
@@ -112,16 +120,25 @@ impl Config {
         let node = NodeId::new(read.number("node.id")?)
             .ok_or_else(|| Failure::new(Code::BadValue, "node.id is too large"))?;
         let rack = read.optional("broker.rack");
+        let cluster = read.cluster(node)?;
+        let voter = cluster.address_of(node);
+        let peer_listen_is_set = layers.get("peer.listen").origin != Origin::Default;
         Ok(Self {
             node,
             data_dir: PathBuf::from(read.text("data.dir")),
             rack: rack.clone(),
             kafka_listen: read.address("kafka.listen")?,
-            kafka_advertise: match read.optional("kafka.advertise") {
-                Some(_) => Some(read.address("kafka.advertise")?),
-                None => None,
+            kafka_advertise: read.optional_address("kafka.advertise")?,
+            peer_listen: match &voter {
+                Some(voter) if !peer_listen_is_set => voter.clone(),
+                _ => read.address("peer.listen")?,
             },
-            peer_listen_is_set: layers.get("peer.listen").origin != Origin::Default,
+            peer_listen_is_set: peer_listen_is_set || voter.is_some(),
+            peer_advertise: match read.optional_address("peer.advertise")? {
+                None => voter,
+                told => told,
+            },
+            cluster: cluster.clone(),
             http_listen: read.address("http.listen")?,
             sockets: read.sockets()?,
             limits: read.limits()?,
@@ -143,7 +160,7 @@ impl Config {
                     _ => LogFormat::Auto,
                 },
             },
-            broker: read.broker(node, rack)?,
+            broker: read.broker(node, rack, &cluster)?,
         })
     }
 
@@ -203,6 +220,34 @@ impl Read<'_> {
 
     fn address(&self, name: &str) -> Result<Address, Failure> {
         self.parse(name, value::address)
+    }
+
+    fn optional_address(&self, name: &str) -> Result<Option<Address>, Failure> {
+        match self.optional(name) {
+            Some(_) => self.address(name).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// With whom the node forms a cluster.
+    fn cluster(&self, node: NodeId) -> Result<Cluster, Failure> {
+        let (voters, join) = ("cluster.voters", "cluster.join");
+        let cluster = match (self.optional(voters), self.optional(join)) {
+            (None, None) => Cluster::Alone,
+            (Some(_), None) => self.parse(voters, cluster::voters)?,
+            (None, Some(_)) => self.parse(join, cluster::seeds)?,
+            (Some(_), Some(_)) => {
+                let what = "cluster.voters forms a new cluster and cluster.join joins another";
+                return Err(Failure::new(
+                    Code::BadValue,
+                    format!("{what}. Set one of them"),
+                ));
+            }
+        };
+        cluster
+            .check(node)
+            .map_err(|what| Failure::new(Code::BadValue, what))?;
+        Ok(cluster)
     }
 
     fn flag(&self, name: &str) -> Result<bool, Failure> {
@@ -267,7 +312,12 @@ impl Read<'_> {
         Ok(limits)
     }
 
-    fn broker(&self, node: NodeId, rack: Option<String>) -> Result<BrokerConfig, Failure> {
+    fn broker(
+        &self,
+        node: NodeId,
+        rack: Option<String>,
+        cluster: &Cluster,
+    ) -> Result<BrokerConfig, Failure> {
         Ok(BrokerConfig {
             node,
             cluster_id: String::new(),
@@ -279,7 +329,10 @@ impl Read<'_> {
             topic_defaults: self.topic_defaults()?,
             limits: plimsoll_controller::Limits {
                 default_partitions: self.number("num.partitions")?,
-                default_replication: 1,
+                default_replication: match self.optional("default.replication.factor") {
+                    Some(_) => self.number("default.replication.factor")?,
+                    None => cluster.default_replication(),
+                },
                 max_partitions_per_node: self.number("max.partitions.per.node")?,
             },
             auto_create_topics: self.flag("auto.create.topics.enable")?,

@@ -78,7 +78,12 @@ impl Node {
     fn spawn(mut program: Command, dir: &Path, more: &[&str]) -> Self {
         let mut child = program
             .args(["serve", "--kafka-listen", "127.0.0.1:0"])
-            .args(["--http-listen", "127.0.0.1:0"])
+            .args([
+                "--http-listen",
+                "127.0.0.1:0",
+                "--peer-listen",
+                "127.0.0.1:0",
+            ])
             .args(["--set", "group.initial.rebalance.delay.ms=0"])
             .args(["--set", "offsets.topic.num.partitions=1"])
             .arg("--data-dir")

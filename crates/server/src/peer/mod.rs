@@ -24,6 +24,7 @@ mod frame;
 mod shared;
 mod socket;
 mod stream;
+mod words;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,86 +44,11 @@ pub use config::PeerConfig;
 pub use counters::PeerCounters;
 pub use cut::Way;
 pub use shared::Identity;
+pub use words::{DeniedReason, Identified, PeerError, Purpose};
 
 use crate::listener::Listener;
 use control::Call;
 use shared::{Peer, Shared, lock};
-
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Purpose {
-    /// Requests and replies.
-    Control,
-    /// Replication of what is in sync.
-    InSync,
-    /// Replication of what is behind; may be throttled.
-    CatchUp,
-}
-
-impl Purpose {
-    fn code(self) -> u8 {
-        match self {
-            Self::Control => 1,
-            Self::InSync => 2,
-            Self::CatchUp => 3,
-        }
-    }
-
-    fn of(code: u8) -> Option<Self> {
-        match code {
-            1 => Some(Self::Control),
-            2 => Some(Self::InSync),
-            3 => Some(Self::CatchUp),
-            _ => None,
-        }
-    }
-}
-
-/// Why a node turned another away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DeniedReason {
-    /// They speak no version in common.
-    Version,
-    /// They belong to different clusters.
-    WrongCluster,
-    /// Another node lives at the address.
-    WrongNode,
-    /// Both have the same id.
-    SameNode,
-    /// It cannot yet; it may be able to soon.
-    NotReady,
-    /// The caller is an older uptime of its node.
-    Stale,
-    /// Something that this version does not know.
-    Other,
-}
-
-impl DeniedReason {
-    const ALL: [(Self, u8); 6] = [
-        (Self::Version, 1),
-        (Self::WrongCluster, 2),
-        (Self::WrongNode, 3),
-        (Self::SameNode, 4),
-        (Self::NotReady, 5),
-        (Self::Stale, 6),
-    ];
-
-    fn code(self) -> u8 {
-        let known = Self::ALL.into_iter().find(|(reason, _)| *reason == self);
-        known.map_or(0, |(_, code)| code)
-    }
-
-    fn of(code: u8) -> Self {
-        let known = Self::ALL.into_iter().find(|(_, known)| *known == code);
-        known.map_or(Self::Other, |(reason, _)| reason)
-    }
-
-    /// Whether trying again soon is of no use.
-    fn is_lasting(self) -> bool {
-        !matches!(self, Self::NotReady | Self::Other)
-    }
-}
 
 /// Who is at the other end of an accepted connection, by its own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,53 +112,6 @@ pub trait PeerService: Send + Sync + 'static {
     /// The process of `node` is gone: its connection ended, and it does not listen any more. Told
     /// again at each attempt. Must not block.
     fn suspect(&self, node: NodeId);
-}
-
-/// Why a call has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeerError {
-    /// Nobody knows where the node lives.
-    #[error("the node's address is not known")]
-    Unknown,
-    /// There is no connection. The request was not sent.
-    #[error("the node cannot be reached: {why}")]
-    Unreachable {
-        /// Why.
-        why: String,
-    },
-    /// The connection ended. The request may have been carried out.
-    #[error("the connection was lost")]
-    Lost,
-    /// No answer came in time. The request may have been carried out.
-    #[error("no answer within {} ms", .0.as_millis())]
-    Timeout(Duration),
-    /// Too many calls wait already. The request was not sent.
-    #[error("too many calls wait for this node")]
-    Busy,
-    /// The request is larger than a frame may be. It was not sent.
-    #[error("a request of {bytes} bytes is too large")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
-    /// The other node would not answer.
-    #[error("the node refused: {why}")]
-    Failed {
-        /// Its words.
-        why: String,
-    },
-}
-
-/// What a node at an address says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identified {
-    /// Its id.
-    pub node: NodeId,
-    /// Its cluster; none while that is to be formed.
-    pub cluster_id: Option<String>,
-    /// Whether its quorum log holds anything.
-    pub has_metadata: bool,
 }
 
 /// A node's links to all others. Ends them when dropped.
