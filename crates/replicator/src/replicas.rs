@@ -1,0 +1,355 @@
+//! All replicas of one node: their roles, their sessions, and what they want from the outside.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use plimsoll_types::{BrokerEpoch, Monotonic, NodeId, PartitionKey};
+use plimsoll_watermark::Signal;
+
+use crate::config::Config;
+use crate::counters::{Counters, count};
+use crate::frame::{Purpose, RefusedReason};
+use crate::isr::{Decision, IsrProposal};
+use crate::replica::{FlightEvent, PeerInfo, Phase, Replica, Role, State, View};
+use crate::session::{Clock, FollowShared};
+use crate::status::Report;
+use crate::store::Store;
+use crate::work::{Work, WorkKind};
+
+/// The replicas of one node. Shared; every method takes `&self` or an `Arc` of it.
+pub struct Replicas {
+    me: NodeId,
+    config: Config,
+    pub(crate) counters: Counters,
+    replicas: RwLock<HashMap<PartitionKey, Arc<Replica>>>,
+    peers: ArcSwap<HashMap<NodeId, PeerInfo>>,
+    follow_links: Mutex<HashMap<(NodeId, Purpose), Arc<FollowShared>>>,
+    /// How many replicas want each link.
+    wanted: Mutex<BTreeMap<(NodeId, Purpose), usize>>,
+    wanted_bell: Signal,
+    proposals: Mutex<BTreeMap<PartitionKey, IsrProposal>>,
+    proposals_bell: Signal,
+    work: Mutex<VecDeque<Work>>,
+    work_bell: Signal,
+    reports: Mutex<VecDeque<Report>>,
+    reports_bell: Signal,
+    next_id: AtomicU64,
+    pub(crate) last_check: Clock,
+}
+
+/// Reports that nobody takes are dropped beyond this, the oldest first.
+const MAX_REPORTS: usize = 1024;
+
+impl Replicas {
+    /// The replicas of `me`; none yet.
+    #[must_use]
+    pub fn new(me: NodeId, config: Config) -> Arc<Self> {
+        Arc::new(Self {
+            me,
+            config,
+            counters: Counters::default(),
+            replicas: RwLock::default(),
+            peers: ArcSwap::default(),
+            follow_links: Mutex::default(),
+            wanted: Mutex::default(),
+            wanted_bell: Signal::new(),
+            proposals: Mutex::default(),
+            proposals_bell: Signal::new(),
+            work: Mutex::default(),
+            work_bell: Signal::new(),
+            reports: Mutex::default(),
+            reports_bell: Signal::new(),
+            next_id: AtomicU64::new(1),
+            last_check: Clock::default(),
+        })
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// Clocks and bounds.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The nodes as the metadata has them. Set before the views that go with them are applied.
+    pub fn set_peers(&self, peers: Vec<PeerInfo>) {
+        let peers = peers.into_iter().map(|peer| (peer.node, peer)).collect();
+        self.peers.store(Arc::new(peers));
+    }
+
+    pub(crate) fn peer(&self, node: NodeId) -> Option<PeerInfo> {
+        self.peers.load().get(&node).cloned()
+    }
+
+    pub(crate) fn my_epoch(&self) -> BrokerEpoch {
+        let me = self.peer(self.me);
+        me.map_or(BrokerEpoch::default(), |me| me.broker_epoch)
+    }
+
+    pub(crate) fn next_id(&self) -> u64 {
+        // Relaxed: only uniqueness matters.
+        self.next_id.fetch_add(1, Relaxed)
+    }
+
+    pub(crate) fn replica(&self, key: PartitionKey) -> Option<Arc<Replica>> {
+        self.replicas.read().get(&key).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    /// Takes up what the metadata says about a partition that is hosted here. Blocks on the disk
+    /// when the role or the term changes. A view that is older than the last one does nothing.
+    pub fn apply(&self, store: &Arc<dyn Store>, view: &View, now: Monotonic) {
+        let replica = self.ensure(store, view);
+        let structure = replica.structure.lock();
+        if view.partition_epoch >= replica.state.lock().view.partition_epoch {
+            self.take_role(&replica, view, now);
+        }
+        drop(structure);
+        self.kick(&replica, now);
+    }
+
+    fn ensure(&self, store: &Arc<dyn Store>, view: &View) -> Arc<Replica> {
+        let same = |replica: &Arc<Replica>| {
+            std::ptr::addr_eq(Arc::as_ptr(&replica.store), Arc::as_ptr(store))
+        };
+        if let Some(known) = self.replica(view.key) {
+            if same(&known) {
+                return known;
+            }
+            self.remove(view.key);
+        }
+        let replica = Replica::new(view.clone(), Arc::clone(store), self.config.events);
+        let mut replicas = self.replicas.write();
+        Arc::clone(replicas.entry(view.key).or_insert(replica))
+    }
+
+    /// Forgets a replica: it is not hosted here any more, or its store was closed.
+    pub fn remove(&self, key: PartitionKey) {
+        let Some(replica) = self.replicas.write().remove(&key) else {
+            return;
+        };
+        let mut state = replica.state.lock();
+        replica.close_all(&mut state, RefusedReason::NotLeader { leader: None });
+        self.set_wanted(&mut state, None);
+        state.role = Role::Idle;
+        state.removed = true;
+        replica.listen(&state);
+    }
+
+    /// What became of a proposal.
+    pub fn decided(&self, key: PartitionKey, decision: Decision) {
+        let Some(replica) = self.replica(key) else {
+            return;
+        };
+        let mut state = replica.state.lock();
+        let changed = match &mut state.role {
+            Role::Leader(leading) => leading.isr.decided(decision),
+            Role::Idle | Role::Follower(_) => false,
+        };
+        if changed {
+            self.set_rule(&replica, &state, Vec::new());
+        }
+    }
+
+    /// Has a follower that wants to attach stand in its link's queue.
+    pub(crate) fn kick(&self, replica: &Arc<Replica>, now: Monotonic) {
+        let state = replica.state.lock();
+        let (Role::Follower(following), Some(wanted)) = (&state.role, state.wanted) else {
+            return;
+        };
+        let links = self.follow_links.lock();
+        let Some(link) = links.get(&wanted) else {
+            return;
+        };
+        let due = match following.phase {
+            Phase::Detached { attach_at } => now >= attach_at,
+            // In sync by now, or not any more: it moves to the other link, once that is there.
+            Phase::Following { .. } => {
+                let current = following.intake.as_ref();
+                current.is_some_and(|intake| intake.link.purpose != link.purpose)
+            }
+            Phase::Attaching { .. } | Phase::Working => false,
+        };
+        // AcqRel: pairs with the swap of the link that takes it from the queue.
+        if due && !replica.kicked.swap(true, AcqRel) {
+            link.wants.push(Arc::clone(replica));
+            link.bell.notify();
+        }
+    }
+
+    pub(crate) fn link_opened(&self, link: &Arc<FollowShared>, now: Monotonic) {
+        let place = (link.leader, link.purpose);
+        let before = self.follow_links.lock().insert(place, Arc::clone(link));
+        if let Some(before) = before {
+            self.release_wants(&before);
+        }
+        for replica in self.all() {
+            self.kick(&replica, now);
+        }
+    }
+
+    pub(crate) fn link_closed(&self, link: &Arc<FollowShared>) {
+        let place = (link.leader, link.purpose);
+        let mut links = self.follow_links.lock();
+        if links.get(&place).is_some_and(|known| known.id == link.id) {
+            links.remove(&place);
+        }
+        drop(links);
+        self.release_wants(link);
+    }
+
+    fn release_wants(&self, link: &FollowShared) {
+        while let Some(replica) = link.wants.pop() {
+            replica.kicked.swap(false, AcqRel);
+        }
+    }
+
+    pub(crate) fn has_link(&self, place: (NodeId, Purpose)) -> bool {
+        let links = self.follow_links.lock();
+        links
+            .get(&place)
+            .is_some_and(|link| !link.closed.load(Acquire))
+    }
+
+    pub(crate) fn set_wanted(&self, state: &mut State, to: Option<(NodeId, Purpose)>) {
+        if state.wanted == to {
+            return;
+        }
+        let mut wanted = self.wanted.lock();
+        if let Some(before) = std::mem::replace(&mut state.wanted, to)
+            && let Some(users) = wanted.get_mut(&before)
+        {
+            *users -= 1;
+            if *users == 0 {
+                wanted.remove(&before);
+            }
+        }
+        if let Some(to) = to {
+            *wanted.entry(to).or_insert(0) += 1;
+        }
+        drop(wanted);
+        self.wanted_bell.notify();
+    }
+
+    /// The links that followers here need: to whom, and for what.
+    #[must_use]
+    pub fn wanted_links(&self) -> Vec<(NodeId, Purpose)> {
+        self.wanted.lock().keys().copied().collect()
+    }
+
+    /// Completes when [`Replicas::wanted_links`] may be another. For one task.
+    pub async fn wanted_changed(&self) {
+        self.wanted_bell.notified().await;
+    }
+
+    /// The next proposals, at most one a partition. For one task.
+    pub async fn proposals(&self) -> Vec<IsrProposal> {
+        poll_fn(|cx| self.poll_proposals(cx)).await
+    }
+
+    /// As [`Replicas::proposals`], for a future written by hand.
+    pub fn poll_proposals(&self, cx: &mut Context<'_>) -> Poll<Vec<IsrProposal>> {
+        poll_taken(&self.proposals_bell, cx, || {
+            let taken = std::mem::take(&mut *self.proposals.lock());
+            (!taken.is_empty()).then(|| taken.into_values().collect())
+        })
+    }
+
+    pub(crate) fn propose(&self, proposal: IsrProposal) {
+        count(&self.counters.proposals);
+        self.proposals.lock().insert(proposal.key, proposal);
+        self.proposals_bell.notify();
+    }
+
+    /// The next piece of work that blocks, if there is one.
+    #[must_use]
+    pub fn take_work(&self) -> Option<Work> {
+        self.work.lock().pop_front()
+    }
+
+    /// Completes with a piece of work to run on a thread that may block. For one task.
+    pub async fn work(&self) -> Work {
+        poll_fn(|cx| poll_taken(&self.work_bell, cx, || self.take_work())).await
+    }
+
+    pub(crate) fn push_work(&self, replica: &Arc<Replica>, view: &View, kind: WorkKind) {
+        self.work.lock().push_back(Work {
+            replica: Arc::clone(replica),
+            leader_epoch: view.leader_epoch,
+            kind,
+        });
+        self.work_bell.notify();
+    }
+
+    /// What the broker must tell the controller or a person. For one task.
+    pub async fn reports(&self) -> Vec<Report> {
+        poll_fn(|cx| {
+            poll_taken(&self.reports_bell, cx, || {
+                let taken = self.take_reports();
+                (!taken.is_empty()).then_some(taken)
+            })
+        })
+        .await
+    }
+
+    /// The reports there are.
+    #[must_use]
+    pub fn take_reports(&self) -> Vec<Report> {
+        self.reports.lock().drain(..).collect()
+    }
+
+    pub(crate) fn report(&self, report: Report) {
+        let mut reports = self.reports.lock();
+        if !reports.contains(&report) {
+            if reports.len() >= MAX_REPORTS {
+                reports.pop_front();
+            }
+            reports.push_back(report);
+        }
+        drop(reports);
+        self.reports_bell.notify();
+    }
+
+    /// What happened to a partition's replica here since then, oldest first.
+    #[must_use]
+    pub fn history(&self, key: PartitionKey, since: Monotonic) -> Vec<FlightEvent> {
+        let replica = self.replica(key);
+        replica.map_or_else(Vec::new, |replica| replica.events(since))
+    }
+}
+
+/// Takes what is there, or leaves the waker and looks once more.
+fn poll_taken<T>(
+    bell: &Signal,
+    cx: &mut Context<'_>,
+    mut take: impl FnMut() -> Option<T>,
+) -> Poll<T> {
+    loop {
+        if let Some(taken) = take() {
+            return Poll::Ready(taken);
+        }
+        if bell.poll_notified(cx).is_pending() {
+            return Poll::Pending;
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A replica whose bell is broken.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plimsoll_partition::{IsrRule, Partition, Tap};
+use plimsoll_replicator::{ReplicateError, Store, StoreError};
+use plimsoll_segment_log::{EpochEntry, LogReader};
+use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset};
+use plimsoll_watermark::{Counts, Watermarks};
+
+pub(crate) struct Deaf(pub(crate) Arc<Partition>);
+
+impl Deaf {
+    fn inner(&self) -> &dyn Store {
+        &*self.0
+    }
+}
+
+impl Store for Deaf {
+    fn tap(&self, _tap: &Arc<dyn Tap>) -> Box<dyn Any + Send + Sync> {
+        Box::new(())
+    }
+    fn watermarks(&self) -> &Watermarks {
+        self.inner().watermarks()
+    }
+    fn reader(&self) -> LogReader {
+        self.inner().reader()
+    }
+    fn counts(&self) -> Counts {
+        self.inner().counts()
+    }
+    fn offline(&self) -> Option<Arc<str>> {
+        self.inner().offline()
+    }
+    fn become_leader(&self, epoch: LeaderEpoch, rule: &IsrRule) -> Result<Offset, StoreError> {
+        self.inner().become_leader(epoch, rule)
+    }
+    fn set_rule(&self, epoch: LeaderEpoch, rule: &IsrRule) {
+        self.inner().set_rule(epoch, rule);
+    }
+    fn become_follower(
+        &self,
+        epoch: LeaderEpoch,
+        leader: Option<NodeId>,
+    ) -> Result<(), StoreError> {
+        self.inner().become_follower(epoch, leader)
+    }
+    fn become_idle(&self, epoch: LeaderEpoch) {
+        self.inner().become_idle(epoch);
+    }
+    fn append_replicated(
+        &self,
+        epoch: LeaderEpoch,
+        from: Offset,
+        records: &Bytes,
+    ) -> Result<Offset, ReplicateError> {
+        self.inner().append_replicated(epoch, from, records)
+    }
+    fn learned(&self, epoch: LeaderEpoch, high_watermark: Offset, log_start: Offset) {
+        self.inner().learned(epoch, high_watermark, log_start);
+    }
+    fn truncate_to(
+        &self,
+        epoch: LeaderEpoch,
+        to: Offset,
+        epochs: &[EpochEntry],
+        allow: bool,
+    ) -> Result<Offset, StoreError> {
+        self.inner().truncate_to(epoch, to, epochs, allow)
+    }
+    fn quarantine(&self, from: Offset) -> Result<(), StoreError> {
+        self.inner().quarantine(from)
+    }
+    fn reset(
+        &self,
+        epoch: LeaderEpoch,
+        start: Offset,
+        log_start: Offset,
+        epochs: &[EpochEntry],
+    ) -> Result<(), StoreError> {
+        self.inner().reset(epoch, start, log_start, epochs)
+    }
+    fn discard_aside(&self) {
+        self.inner().discard_aside();
+    }
+    fn digest(&self, from: Offset, to: Offset) -> Option<u64> {
+        self.inner().digest(from, to)
+    }
+    fn set_lease(&self, epoch: LeaderEpoch, until: Monotonic) {
+        self.inner().set_lease(epoch, until);
+    }
+}

@@ -1,0 +1,50 @@
+//! How the partitions of these tests are configured, and batches for them.
+
+use std::time::Duration;
+
+use plimsoll_partition::{Cleanup, Durability, PartitionConfig};
+use plimsoll_record_batch::{Batch, BatchBuilder, Compression, DecodeLimits, RecordToWrite};
+use plimsoll_segment_log::{LogConfig, ToAppend};
+use plimsoll_types::{Offset, Timestamp};
+
+pub(crate) fn config(durability: Durability) -> PartitionConfig {
+    PartitionConfig {
+        log: LogConfig {
+            segment_bytes: 1 << 20,
+            segment_age: None,
+            index_interval_bytes: 4096,
+            producer_expiry: Duration::from_secs(3600),
+            decode: DecodeLimits {
+                max_decompressed_bytes: 64 << 20,
+                max_records: 10_000,
+            },
+        },
+        durability,
+        cleanup: Cleanup {
+            delete: true,
+            compact: false,
+        },
+        retention_bytes: None,
+        retention_age: None,
+        tombstone_age: Duration::from_secs(3600),
+        min_compaction_lag: Duration::ZERO,
+        max_compaction_lag: None,
+        min_dirty_ratio: 0.5,
+    }
+}
+
+pub(crate) fn batch(bytes: usize, fill: u8) -> ToAppend {
+    let value = vec![fill; bytes];
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder
+        .push(&RecordToWrite {
+            timestamp: Timestamp::from_millis(1_700_000_000_000),
+            key: None,
+            value: Some(&value),
+            headers: &[],
+        })
+        .unwrap();
+    let bytes = builder.build(Offset::ZERO).unwrap();
+    let header = *Batch::parse(&bytes).unwrap().header();
+    ToAppend { header, bytes }
+}
