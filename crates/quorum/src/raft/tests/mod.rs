@@ -1,5 +1,6 @@
 //! Several nodes in one process.
 
+mod chaos;
 mod cluster;
 mod disks;
 mod harness;
