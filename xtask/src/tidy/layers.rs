@@ -275,9 +275,10 @@ const LAYERS: &[Row] = &[
 ];
 
 /// Crates that strangers may reuse; each has a README of its own.
-const REUSABLE: [&str; 5] = [
+const REUSABLE: [&str; 6] = [
     "plimsoll-record-batch",
     "plimsoll-wire",
+    "plimsoll-health",
     "plimsoll-watermark",
     "plimsoll-segment-log",
     "plimsoll-client",
