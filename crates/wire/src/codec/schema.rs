@@ -41,6 +41,8 @@ pub enum Kind {
     Int8,
     /// Two bytes.
     Int16,
+    /// Two bytes without a sign.
+    Uint16,
     /// Four bytes.
     Int32,
     /// Eight bytes.
@@ -68,7 +70,7 @@ impl Kind {
         let length = |plain| if flexible { 1 } else { plain };
         match self {
             Self::Bool | Self::Int8 => 1,
-            Self::Int16 => 2,
+            Self::Int16 | Self::Uint16 => 2,
             Self::Int32 => 4,
             Self::Int64 => 8,
             Self::Uuid => 16,

@@ -112,7 +112,7 @@ macro_rules! integer {
     )* };
 }
 
-integer!(i8: Int8, i16: Int16, i32: Int32, i64: Int64);
+integer!(i8: Int8, i16: Int16, u16: Uint16, i32: Int32, i64: Int64);
 
 impl Value for bool {
     const KIND: Kind = Kind::Bool;

@@ -112,7 +112,7 @@ impl Generator<'_> {
                 self.out.push(value);
             }
             Kind::Int8 => self.integer::<1>(),
-            Kind::Int16 => self.integer::<2>(),
+            Kind::Int16 | Kind::Uint16 => self.integer::<2>(),
             Kind::Int32 => self.integer::<4>(),
             Kind::Int64 => self.integer::<8>(),
             Kind::Uuid => {
