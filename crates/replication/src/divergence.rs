@@ -93,24 +93,23 @@ pub fn greatest_common(a: &[EpochStart], b: &[EpochStart]) -> Option<LeaderEpoch
     None
 }
 
-/// The vector of a follower that ends at `end` and agrees with its leader up to there: its own
-/// entries up to the greatest common epoch, then the leader's that begin no later than `end`.
+/// The vector of a follower that ends at `end` and agrees with its leader up to there: the leader's
+/// entries that begin no later, and before them what retention has trimmed there and not here.
 ///
 /// To be written even when nothing is cut: a replica that led an epoch without records must forget
 /// it, and one that missed such an epoch must learn of it. Entries of the leader that begin later
-/// come with the records that cross them.
+/// come with the records that cross them, or with the next attach.
 #[must_use]
 pub fn adopted(own: &[EpochStart], leaders: &[EpochStart], end: Offset) -> Vec<EpochStart> {
-    let common = greatest_common(own, leaders);
-    let mut kept: Vec<EpochStart> = match common {
-        Some(common) => own.iter().copied().filter(|e| e.epoch <= common).collect(),
-        None => Vec::new(),
+    let first = leaders.first();
+    let older = |entry: &EpochStart| {
+        first.is_none_or(|first| entry.epoch < first.epoch && entry.start <= first.start)
     };
-    let newer = leaders.iter().copied();
-    let newer = newer.filter(|e| common.is_none_or(|common| e.epoch > common) && e.start <= end);
-    kept.extend(newer);
-    debug_assert!(is_vector(&kept), "R7: epochs grow and starts never go back");
-    kept
+    let mut all: Vec<EpochStart> = own.iter().copied().filter(older).collect();
+    all.extend(leaders.iter().copied());
+    all.retain(|entry| entry.start <= end);
+    debug_assert!(is_vector(&all), "R7: epochs grow and starts never go back");
+    all
 }
 
 /// Whether epochs strictly grow and starts never go back.

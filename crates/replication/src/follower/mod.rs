@@ -140,7 +140,7 @@ impl Follower {
         now: Monotonic,
         out: &mut Vec<FollowerAction>,
     ) {
-        if !self.awaits(answer.session, answer.leader_epoch, out) {
+        if !self.awaits(answer.session, answer.leader_epoch, now, out) {
             return;
         }
         let shape = LogShape {
@@ -195,7 +195,7 @@ impl Follower {
     /// sync again, so nothing is lost by a leader that is wrong.
     pub fn reset(&mut self, answer: &Reset<'_>, now: Monotonic, out: &mut Vec<FollowerAction>) {
         let of_session = self.session() == Some(answer.session);
-        if !of_session && !self.awaits(answer.session, answer.leader_epoch, out) {
+        if !of_session && !self.awaits(answer.session, answer.leader_epoch, now, out) {
             return;
         }
         let epochs = adopted(&[], answer.epochs, answer.start);
@@ -221,9 +221,12 @@ impl Follower {
         });
     }
 
-    /// The leader gives none.
+    /// The leader gives none, or has ended the one there was. A link is ordered, and only answers on
+    /// the link of the last attach come here.
     pub fn refused(&mut self, why: Refusal, now: Monotonic, out: &mut Vec<FollowerAction>) {
-        if !matches!(self.state, FollowerState::Attaching { .. }) {
+        if let Some(session) = self.session() {
+            out.push(FollowerAction::Detach { session });
+        } else if !matches!(self.state, FollowerState::Attaching { .. }) {
             return;
         }
         out.push(FollowerAction::Event(FollowerEvent::Refused(why)));
@@ -404,15 +407,27 @@ impl Follower {
         }
     }
 
-    /// Whether an answer is to the attach under way. One to an older attach has made a session at
-    /// the leader that nobody wants.
-    fn awaits(&self, session: u64, epoch: LeaderEpoch, out: &mut Vec<FollowerAction>) -> bool {
-        let attaching = matches!(self.state, FollowerState::Attaching { .. });
-        let same = !breached(Guard::SameLeaderEpoch, epoch == self.term.leader_epoch);
-        if !(attaching && same) {
+    /// Whether an answer is to the attach under way. One to an older attach has made a session that
+    /// nobody wants, and has replaced the one there was: agree again.
+    fn awaits(
+        &mut self,
+        session: u64,
+        epoch: LeaderEpoch,
+        now: Monotonic,
+        out: &mut Vec<FollowerAction>,
+    ) -> bool {
+        if breached(Guard::SameLeaderEpoch, epoch == self.term.leader_epoch) {
             out.push(FollowerAction::Detach { session });
+            return false;
         }
-        attaching && same
+        if matches!(self.state, FollowerState::Attaching { .. }) {
+            return true;
+        }
+        out.push(FollowerAction::Detach { session });
+        if self.session().is_some() {
+            self.pause(now);
+        }
+        false
     }
 
     fn ask(&mut self, now: Monotonic, out: &mut Vec<FollowerAction>) {

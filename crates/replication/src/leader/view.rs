@@ -223,7 +223,7 @@ pub enum LeaderAction {
     Measure,
     /// Bring this before the controller and call `decided`. Replaces an unanswered one.
     Propose(Proposal),
-    /// Forget the session; tell its link.
+    /// Forget the session; tell the follower that there is none ([`Refusal::Throttled`]).
     CloseSession {
         /// The follower.
         node: NodeId,

@@ -1,0 +1,244 @@
+//! The follower's decisions, one failure at a time.
+
+use super::{at, epoch, key, ms, node, uptime};
+use crate::divergence::EpochStart;
+use crate::follower::{
+    AppendHead, Attached, Follower, FollowerAction, FollowerState, FollowerTerm, LocalFault,
+    LocalLog, Reset, Verdict,
+};
+use crate::session::{Nack, Refusal};
+use crate::timing::Timing;
+use plimsoll_types::{LeaderEpoch, Offset};
+
+const OWN: [EpochStart; 2] = [
+    EpochStart {
+        epoch: LeaderEpoch::new(4),
+        start: Offset::ZERO,
+    },
+    EpochStart {
+        epoch: LeaderEpoch::new(5),
+        start: Offset::new(80),
+    },
+];
+
+fn follower(out: &mut Vec<FollowerAction>) -> Follower {
+    let term = FollowerTerm {
+        key: key(),
+        me: node(2),
+        broker_epoch: uptime(20),
+        leader: Some(node(1)),
+        leader_epoch: LeaderEpoch::new(6),
+        unclean_epoch: None,
+    };
+    Follower::new(term, Timing::DEFAULT, true, ms(0), out)
+}
+
+fn log(high_watermark: u64) -> LocalLog<'static> {
+    LocalLog {
+        log_start: Offset::ZERO,
+        log_end: at(100),
+        high_watermark: at(high_watermark),
+        epochs: &OWN,
+    }
+}
+
+fn answer(session: u64, truncate_to: Option<u64>, epochs: &[EpochStart]) -> Attached<'_> {
+    Attached {
+        session,
+        leader_epoch: LeaderEpoch::new(6),
+        truncate_to: truncate_to.map(at),
+        log_start: Offset::ZERO,
+        high_watermark: at(70),
+        log_end: at(200),
+        epochs,
+        unclean_epoch: None,
+    }
+}
+
+fn head(session: u64, from: u64) -> AppendHead {
+    AppendHead {
+        session,
+        from: Some(at(from)),
+        high_watermark: at(500),
+        log_start: Offset::ZERO,
+        log_end: at(500),
+    }
+}
+
+#[test]
+fn scenario_9_it_cuts_forgets_its_own_epoch_and_then_acknowledges() {
+    let mut out = Vec::new();
+    let mut follower = follower(&mut out);
+    out.clear();
+    let leaders = [epoch(4, 0), epoch(6, 80)];
+    follower.attached(&answer(1, Some(80), &leaders), &log(70), ms(1), &mut out);
+    let cut = FollowerAction::Truncate {
+        to: at(80),
+        epochs: leaders.to_vec(),
+        allow_below_high_watermark: false,
+    };
+    assert!(out.contains(&cut), "{out:?}");
+    assert!(!out.contains(&FollowerAction::SendAck { session: 1 }));
+    follower.worked(Ok(at(80)), ms(2), &mut out);
+    assert!(out.contains(&FollowerAction::SendAck { session: 1 }));
+    assert_eq!(
+        follower.append(&head(1, 80), at(80), ms(3), &mut out),
+        Verdict::Accept
+    );
+}
+
+#[test]
+fn committed_records_are_not_cut_on_a_clean_chain() {
+    let mut out = Vec::new();
+    let mut follower = follower(&mut out);
+    let leaders = [epoch(4, 0), epoch(6, 80)];
+    follower.attached(&answer(1, Some(80), &leaders), &log(90), ms(1), &mut out);
+    assert!(out.contains(&FollowerAction::Quarantine { from: at(80) }));
+    assert!(
+        !out.iter()
+            .any(|action| matches!(action, FollowerAction::Truncate { .. }))
+    );
+    let FollowerState::Suspect { until } = follower.state() else {
+        panic!("{:?}", follower.state());
+    };
+    assert!(
+        until.since(ms(1)) <= Timing::DEFAULT.suspect_pause,
+        "asks again"
+    );
+    out.clear();
+    follower.tick(at(100), until, &mut out);
+    follower.attached(&answer(2, Some(80), &leaders), &log(90), until, &mut out);
+    let copies = out
+        .iter()
+        .filter(|a| matches!(a, FollowerAction::Quarantine { .. }))
+        .count();
+    assert_eq!(copies, 0, "one copy is enough");
+}
+
+#[test]
+fn scenario_49_an_unclean_election_on_the_way_lets_committed_records_go() {
+    let mut out = Vec::new();
+    let mut follower = follower(&mut out);
+    let leaders = [epoch(4, 0), epoch(6, 80)];
+    let mut unclean = answer(1, Some(80), &leaders);
+    unclean.unclean_epoch = Some(LeaderEpoch::new(6));
+    follower.attached(&unclean, &log(90), ms(1), &mut out);
+    let cuts = |action: &FollowerAction| {
+        matches!(
+            action,
+            FollowerAction::Truncate {
+                allow_below_high_watermark: true,
+                ..
+            }
+        )
+    };
+    assert!(out.iter().any(cuts));
+}
+
+#[test]
+fn an_append_that_does_not_continue_the_log_ends_the_session() {
+    let mut out = Vec::new();
+    let mut follower = follower(&mut out);
+    follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
+    assert_eq!(
+        follower.append(&head(9, 100), at(100), ms(2), &mut out),
+        Verdict::Drop
+    );
+    assert_eq!(
+        follower.append(&head(1, 101), at(100), ms(2), &mut out),
+        Verdict::Refuse
+    );
+    let why = Nack::Gap { expected: at(100) };
+    assert!(out.contains(&FollowerAction::SendNack { session: 1, why }));
+    assert_eq!(
+        follower.append(&head(1, 100), at(100), ms(3), &mut out),
+        Verdict::Drop
+    );
+}
+
+#[test]
+fn scenario_25_a_full_disk_is_told_and_tried_again_by_itself() {
+    let mut out = Vec::new();
+    let mut follower = follower(&mut out);
+    follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
+    let head = head(1, 100);
+    follower.append(&head, at(100), ms(2), &mut out);
+    follower.appended(&head, Err(LocalFault::DiskFull), ms(2), &mut out);
+    assert!(out.contains(&FollowerAction::SendNack {
+        session: 1,
+        why: Nack::DiskFull
+    }));
+    out.clear();
+    follower.tick(at(100), ms(2100), &mut out);
+    assert!(matches!(out[..], [FollowerAction::SendAttach { .. }]));
+}
+
+#[test]
+fn scenario_40_a_reset_in_the_middle_of_a_session_begins_a_new_log() {
+    let mut out = Vec::new();
+    let mut follower = follower(&mut out);
+    follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
+    let epochs = [epoch(5, 300), epoch(6, 400)];
+    let reset = Reset {
+        session: 1,
+        leader_epoch: LeaderEpoch::new(6),
+        start: at(300),
+        log_start: at(310),
+        epochs: &epochs,
+    };
+    follower.reset(&reset, ms(2), &mut out);
+    follower.worked(Ok(at(300)), ms(3), &mut out);
+    assert_eq!(follower.state(), FollowerState::Streaming { session: 1 });
+    let begun = FollowerAction::ResetTo {
+        start: at(300),
+        log_start: at(310),
+        epochs: vec![epoch(5, 300)],
+    };
+    assert!(out.contains(&begun));
+    out.clear();
+    follower.in_isr(true, &mut out);
+    assert_eq!(out, [FollowerAction::DiscardAside]);
+}
+
+#[test]
+fn an_answer_to_an_older_attach_makes_it_agree_again() {
+    let mut out = Vec::new();
+    let mut follower = follower(&mut out);
+    follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
+    out.clear();
+    follower.attached(&answer(2, None, &OWN), &log(70), ms(2), &mut out);
+    assert!(out.contains(&FollowerAction::Detach { session: 2 }));
+    assert!(matches!(follower.state(), FollowerState::Pausing { .. }));
+}
+
+#[test]
+fn every_state_has_an_exit_on_a_clock() {
+    let states: [fn(&mut Follower, &mut Vec<FollowerAction>); 6] = [
+        |_, _| {},
+        |f, out| {
+            f.refused(
+                Refusal::Throttled {
+                    after: std::time::Duration::MAX,
+                },
+                ms(1),
+                out,
+            )
+        },
+        |f, out| f.refused(Refusal::NotAReplica, ms(1), out),
+        |f, out| f.attached(&answer(1, Some(80), &[epoch(4, 0)]), &log(70), ms(1), out),
+        |f, out| f.attached(&answer(1, Some(80), &[epoch(4, 0)]), &log(90), ms(1), out),
+        |f, out| f.attached(&answer(1, None, &OWN), &log(70), ms(1), out),
+    ];
+    for (number, enter) in states.into_iter().enumerate() {
+        let mut out = Vec::new();
+        let mut follower = follower(&mut out);
+        enter(&mut follower, &mut out);
+        out.clear();
+        let asks = (1..700).any(|tick| {
+            follower.tick(at(100), ms(tick * 100), &mut out);
+            out.iter()
+                .any(|action| matches!(action, FollowerAction::SendAttach { .. }))
+        });
+        assert!(asks, "state {number} is left");
+    }
+}
