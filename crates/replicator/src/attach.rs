@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use plimsoll_replication::{Agreement, LogShape, divergence};
 use plimsoll_segment_log::{EpochEntry, LogReader, Minimum};
 use plimsoll_types::{Monotonic, Offset};
 
-use crate::agreement::{Agreement, LogFacts, agree};
 use crate::counters::count;
 use crate::frame::{
-    Attach, Attached, EpochStart, Refused, RefusedReason, Reset, StreamFrame, to_log, to_wire,
+    Attach, Attached, EpochStart, Refused, RefusedReason, Reset, StreamFrame, to_rules, to_wire,
 };
 use crate::lead::{LeadLink, first_base};
 use crate::replica::{Replica, Role, State};
@@ -70,21 +70,22 @@ impl LeadLink {
         let reader = replica.store.reader();
         let own = own_log(&reader).ok_or(RefusedReason::Storage)?;
         let marks = replica.store.watermarks().snapshot();
-        let claimed = to_log(&attach.epochs);
+        let claimed = to_rules(&attach.epochs);
+        let mine = to_rules(&to_wire(&own.epochs));
         let agreement = if record.strikes >= STRIKES_RESET {
             Agreement::Reset
         } else {
-            let mine = LogFacts {
-                start: own.start,
-                end: own.end,
-                epochs: &own.epochs,
+            let mine = LogShape {
+                log_start: own.start,
+                log_end: own.end,
+                epochs: &mine,
             };
-            let theirs = LogFacts {
-                start: attach.log_start,
-                end: attach.log_end,
+            let theirs = LogShape {
+                log_start: attach.log_start,
+                log_end: attach.log_end,
                 epochs: &claimed,
             };
-            agree(&mine, &theirs)
+            divergence(&mine, &theirs)
         };
         let epochs_at = |end: Offset| -> Vec<EpochStart> {
             let reached = |entry: &&EpochEntry| entry.start <= end;

@@ -53,6 +53,8 @@ pub struct Config {
     pub check_bytes: usize,
     /// When all was compared it begins again after this time.
     pub check_pass: Duration,
+    /// What this node's own echo grants: it leads no sooner than this after its last one.
+    pub grant: Duration,
     /// How many events of a partition are remembered.
     pub events: usize,
 }
@@ -84,6 +86,7 @@ impl Config {
             check_interval: Duration::from_millis(200),
             check_bytes: 4 << 20,
             check_pass: Duration::from_secs(3600),
+            grant: Duration::from_millis(500),
             events: 64,
         }
     }

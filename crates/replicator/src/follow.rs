@@ -11,13 +11,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
+use plimsoll_replication::adopted;
 use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, PartitionKey};
 use plimsoll_watermark::Signal;
 
-use crate::agreement::must_adopt;
 use crate::frame::{
     Acks, Attach, Attached, Mark, Marks, Purpose, Refused, RefusedReason, Reset, StreamFrame,
-    to_log, to_wire,
+    to_rules, to_wire,
 };
 use crate::intake::Partial;
 use crate::lead::LinkError;
@@ -60,6 +60,7 @@ impl Replicas {
             dirty: SegQueue::new(),
             wants: SegQueue::new(),
             closed: AtomicBool::new(false),
+            granted: self.grants_to(leader),
         });
         self.link_opened(&shared, now);
         FollowLink {
@@ -124,6 +125,7 @@ impl FollowLink {
             let acks = self.acks();
             if !acks.is_empty() || self.seen > self.echoed {
                 self.echoed = self.seen;
+                self.shared.granted.set(now);
                 let echo = self.seen;
                 out.push(StreamFrame::Acks(Acks { echo, acks }));
             }
@@ -241,7 +243,8 @@ impl FollowLink {
         }
         let log_end = replica.store.watermarks().log_end();
         let own = replica.store.reader().epochs();
-        let adopt = must_adopt(&to_log(&attached.epochs), own.entries(), log_end);
+        let own = to_rules(&to_wire(own.entries()));
+        let adopt = adopted(&own, &to_rules(&attached.epochs), log_end) != own;
         let works = attached.truncate_to.is_some() || adopt;
         if attached.truncate_to.is_none() {
             let intake = Arc::new(Intake {

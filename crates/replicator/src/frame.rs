@@ -23,3 +23,12 @@ pub(crate) fn to_log(entries: &[EpochStart]) -> Vec<EpochEntry> {
     };
     entries.iter().map(entry).collect()
 }
+
+/// Epochs as the rules compare them.
+pub(crate) fn to_rules(entries: &[EpochStart]) -> Vec<plimsoll_replication::EpochStart> {
+    let entry = |entry: &EpochStart| plimsoll_replication::EpochStart {
+        epoch: entry.epoch,
+        start: entry.start,
+    };
+    entries.iter().map(entry).collect()
+}

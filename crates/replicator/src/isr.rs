@@ -4,8 +4,8 @@
 //! change in flight. An expansion holds back the high watermark from before it is proposed, a
 //! shrink only once it is committed.
 //!
-//! - R2: the maximal ISR holds the committed ISR and every member that is proposed.
-//! - R3: nobody is proposed whose counted position is below the high watermark while it counts.
+//! The maximal ISR holds the committed ISR and every member that is proposed (R4), and nobody is
+//! proposed whose position is below the high watermark while it counts (R3).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -146,7 +146,7 @@ impl Isr {
         self.pending.is_some()
     }
 
-    /// Committed, proposed and joining members (R2).
+    /// Committed, proposed and joining members (R4).
     pub(crate) fn maximal(&self) -> Vec<NodeId> {
         let mut maximal = self.committed.clone();
         let proposed = self.pending.iter().flat_map(|pending| &pending.members);
@@ -401,7 +401,7 @@ impl Isr {
             self.committed
                 .iter()
                 .all(|node| self.maximal().contains(node)),
-            "R2"
+            "R4"
         );
         vec![Step::Propose(proposal), Step::Event(why)]
     }

@@ -187,6 +187,11 @@ impl LeadLink {
                 log_end: before.log_end,
             });
         }
+        if !session.is_confirmed() && ack.log_end != session.log_end.get() {
+            // The first ack confirms what was agreed, and nothing else (R8).
+            end_session(&session, Some(RefusedReason::Throttled { ms: 50 }));
+            return Ok(());
+        }
         let durable_end = ack.durable_end.min(ack.log_end);
         marks.publish_follower_on(&session.position, ack.log_end, durable_end);
         if ack.log_end > session.log_end.get() {

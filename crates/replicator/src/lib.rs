@@ -15,7 +15,7 @@
 //! 1. It follows, and [`Replicas::wanted_links`] names the link it needs: `InSync` if the metadata
 //!    has it in the ISR, else `CatchUp`, which is throttled.
 //! 2. Once that link is there it attaches with its position and epochs. The leader compares
-//!    ([`agree`]): aligned, to be cut, or to begin anew. Only an aligned log gets a session; who
+//!    (by epochs: `plimsoll_replication::divergence`): aligned, to be cut, or to begin anew. Only an aligned log gets a session; who
 //!    cuts or copies attaches again. Cutting waits for a disk, so it is [`Work`] for a thread that
 //!    may block.
 //! 3. Its first ack confirms the position, and the leader sends: whole batches, as much as the
@@ -24,13 +24,17 @@
 //!    again, on the `InSync` link. Its session on the other link stays until that link is open, so
 //!    acks pause for one round trip at most.
 //!
+//! # Terms and grants
+//!
+//! What a follower echoes grants its leader a lease. A node that is to lead stops following first
+//! and begins its term when its last grant has run out.
+//!
 //! # What wakes what
 //!
 //! A replica's tap rings the sessions that send from it and the one that acknowledges for it: a
 //! flag, a queue, a bell; no lock. An ack raises the follower's cell and the high watermark without
 //! a lock. A ring that is lost is found by the tick, healed and counted.
 
-mod agreement;
 mod attach;
 mod config;
 mod counters;
@@ -52,7 +56,6 @@ mod tick;
 mod verify;
 mod work;
 
-pub use agreement::{Agreement, LogFacts, agree, must_adopt};
 pub use config::Config;
 pub use counters::Counters;
 pub use follow::FollowLink;

@@ -37,6 +37,8 @@ pub struct View {
     pub replicas: Vec<NodeId>,
     /// The committed ISR.
     pub isr: Vec<NodeId>,
+    /// Out of the ISR, and complete: they count while the high watermark may move.
+    pub elr: Vec<NodeId>,
     /// The least ISR for acks=all.
     pub min_isr: usize,
     /// The last term that began by an unclean election.
@@ -54,6 +56,8 @@ pub struct PeerInfo {
     pub broker_epoch: BrokerEpoch,
     /// Whether it is fenced.
     pub fenced: bool,
+    /// Whether it is about to leave: it joins no ISR.
+    pub draining: bool,
 }
 
 /// Something that happened to a replica.
@@ -98,6 +102,8 @@ pub(crate) struct State {
     pub(crate) removed: bool,
     /// The role could not be taken up; when to try again.
     pub(crate) retry_role: Option<Monotonic>,
+    /// What it granted as a follower runs until then; it does not lead before.
+    pub(crate) not_before: Option<Monotonic>,
     pub(crate) cause: Option<Cause>,
     /// A reset kept the old files beside the new ones.
     pub(crate) aside: bool,
@@ -171,6 +177,7 @@ impl Replica {
                 wanted: None,
                 removed: false,
                 retry_role: None,
+                not_before: None,
                 cause: None,
                 aside: false,
                 rebuild: false,
@@ -281,8 +288,13 @@ impl Replica {
     /// The rule as `leading` has it now.
     pub(crate) fn rule(&self, me: NodeId, view: &View, isr: &Isr, fresh: Vec<NodeId>) -> IsrRule {
         let mut maximal_isr = isr.maximal();
-        if !maximal_isr.contains(&me) {
-            maximal_isr.push(me);
+        let may_move = isr.committed().len() >= view.min_isr;
+        // R4: whoever may be elected without loss counts whenever the high watermark may move.
+        let complete = view.elr.iter().filter(|_| may_move);
+        for node in complete.chain([&me]) {
+            if !maximal_isr.contains(node) {
+                maximal_isr.push(*node);
+            }
         }
         let mut followers = view.replicas.clone();
         followers.extend(

@@ -41,6 +41,8 @@ pub struct Replicas {
     reports_bell: Signal,
     next_id: AtomicU64,
     pub(crate) last_check: Clock,
+    /// When each leader was last granted a lease; outlives links.
+    grants: Mutex<HashMap<NodeId, Arc<Clock>>>,
 }
 
 /// Reports that nobody takes are dropped beyond this, the oldest first.
@@ -67,6 +69,7 @@ impl Replicas {
             reports_bell: Signal::new(),
             next_id: AtomicU64::new(1),
             last_check: Clock::default(),
+            grants: Mutex::default(),
         })
     }
 
@@ -194,6 +197,20 @@ impl Replicas {
         if due && !replica.kicked.swap(true, AcqRel) {
             link.wants.push(Arc::clone(replica));
             link.bell.notify();
+        }
+    }
+
+    pub(crate) fn grants_to(&self, leader: NodeId) -> Arc<Clock> {
+        Arc::clone(self.grants.lock().entry(leader).or_default())
+    }
+
+    /// Notes until when the leader that `state` follows may count on this node.
+    pub(crate) fn keep_grant(&self, state: &mut State) {
+        if let Role::Follower(following) = &state.role
+            && let Some(leader) = following.leader
+            && let Some(at) = self.grants_to(leader).get()
+        {
+            state.not_before = state.not_before.max(Some(at + self.config.grant));
         }
     }
 

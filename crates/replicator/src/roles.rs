@@ -76,10 +76,16 @@ impl Replicas {
                     .collect()
             }
             Role::Idle | Role::Leader(_) | Role::Follower(_) => {
+                self.keep_grant(&mut state);
                 replica.close_all(&mut state, RefusedReason::UnknownEpoch);
                 self.set_wanted(&mut state, None);
                 state.role = Role::Idle;
                 replica.listen(&state);
+                if state.not_before.is_some_and(|at| now < at) {
+                    // The leader it followed may still count on it; the tick tries again.
+                    state.retry_role = state.not_before;
+                    return Ok(());
+                }
                 drop(state);
                 return self.begin_term(replica, view, now);
             }
@@ -157,6 +163,7 @@ impl Replicas {
             }
             return Ok(());
         }
+        self.keep_grant(&mut state);
         replica.close_all(
             &mut state,
             RefusedReason::NotLeader {

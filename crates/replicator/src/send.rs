@@ -4,8 +4,8 @@
 //! is cut, and other sessions' whole frames go between its pieces. What is in flight is bounded by
 //! the follower's window, but for a batch that is larger: that one goes alone.
 //!
-//! - R4: nothing is sent beyond the log end that was published, nor before the follower confirmed
-//!   its position.
+//! Nothing is sent beyond the log end that was published, nor before the follower confirmed its
+//! position.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -321,7 +321,10 @@ impl LeadLink {
             self.own_damage(session, at.max(from), now);
             return Turn::Gone;
         }
-        debug_assert!(slices.next <= marks.log_end, "R4");
+        debug_assert!(
+            slices.next <= marks.log_end,
+            "only what is published is sent"
+        );
         sending.sent_end = slices.next;
         sending.told = (marks.high_watermark, marks.log_start);
         sending.in_flight.push_back((slices.next, bytes as u64));

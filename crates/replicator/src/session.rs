@@ -129,6 +129,9 @@ pub(crate) struct FollowShared {
     /// Replicas that want to attach; each is in it at most once.
     pub(crate) wants: SegQueue<Arc<Replica>>,
     pub(crate) closed: AtomicBool,
+    /// When something was last echoed to that leader, on any link: it may count on this node until
+    /// a lease later.
+    pub(crate) granted: Arc<Clock>,
 }
 
 /// One session at its follower.

@@ -235,8 +235,9 @@ impl Replicas {
             return facts;
         };
         facts.broker_epoch = session.broker_epoch;
-        facts.fit =
-            peer.is_some_and(|peer| !peer.fenced && peer.broker_epoch == session.broker_epoch);
+        facts.fit = peer.is_some_and(|peer| {
+            !peer.fenced && !peer.draining && peer.broker_epoch == session.broker_epoch
+        });
         facts.log_end = session.log_end.get();
         facts.position = match counts {
             Counts::Durable => session.durable_end.get(),

@@ -328,3 +328,19 @@ fn a_flipped_bit_on_the_leader_is_never_shipped() {
     world.assert_in_step();
     assert_eq!(world.counter(1, "resets"), 1);
 }
+
+#[test]
+fn nobody_leads_before_its_last_grant_has_run_out() {
+    let mut world = World::new(2, &[1, 2], small());
+    fill(&world, 1, 1, 100);
+    world.pass(300);
+    world.change(|view| {
+        view.leader = Some(common::node(2));
+        view.leader_epoch = view.leader_epoch.next();
+    });
+    assert!(!world.append(2, batch(100, 1)));
+    world.pass(700);
+    assert!(world.append(2, batch(100, 1)));
+    world.pass(500);
+    world.assert_in_step();
+}

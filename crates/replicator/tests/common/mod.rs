@@ -94,6 +94,7 @@ impl World {
             partition_epoch: PartitionEpoch(1),
             replicas: (1..=count).map(node).collect(),
             isr: isr.iter().map(|id| node(*id)).collect(),
+            elr: Vec::new(),
             min_isr: 1,
             unclean_epoch: None,
         };
@@ -206,6 +207,7 @@ impl World {
                 address: String::new(),
                 broker_epoch: BrokerEpoch(known.epoch),
                 fenced: !known.up,
+                draining: false,
             })
             .collect();
         for known in self.nodes.values().filter(|known| known.up) {
@@ -231,6 +233,8 @@ impl World {
             view.isr = isr.iter().map(|id| node(*id)).collect();
         });
         self.pump();
+        // Until what the new leader granted the old one has run out.
+        self.pass(700);
     }
 
     pub(crate) fn append(&self, id: u32, what: plimsoll_segment_log::ToAppend) -> bool {
