@@ -1,4 +1,5 @@
-//! Kafka's wire protocol: frames, headers and messages, in every version Plimsoll serves.
+//! Kafka's wire protocol: frames, headers and messages, in every version Plimsoll serves; and in
+//! [`peer`] what its nodes say to each other.
 //!
 //! Each message is stated once (see `codec::define`), and its reading and writing, both ways and
 //! in all versions, follow from the statement. Not here: sockets, record batches (a message's

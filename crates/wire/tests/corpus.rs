@@ -47,6 +47,11 @@ fn requests_mean_the_same_to_the_oracle_as_fuzzed() {
     replay("differential_request", checks::differential_request);
 }
 
+#[test]
+fn peers_are_read_as_fuzzed() {
+    replay("decode_peer", checks::decode_peer);
+}
+
 /// Writes the seeds from which fuzzing starts: each message in its first version, its first
 /// flexible one and its last.
 #[test]

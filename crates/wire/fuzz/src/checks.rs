@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{self as oracle, RequestKind};
 use kafka_protocol::protocol::{Decodable, Encodable};
 use plimsoll_wire::frame::{FrameError, Splitter};
+use plimsoll_wire::peer::{Reply, Request, StreamFrame};
 use plimsoll_wire::{
     ApiKey, Reason, RequestError, RequestHeader, decode_request as decode, decode_response as read,
     encode_request, encode_response,
@@ -125,4 +126,33 @@ fn through_oracle(api_key: i16, version: i16, mut frame: Bytes) -> Option<(usize
     header.encode(&mut out, header_version).ok()?;
     request.encode(&mut out, version).ok()?;
     Some((frame.len(), out.freeze()))
+}
+
+/// The first byte chooses which message of the peer protocol the rest is, and where a stream
+/// frame's records begin. There is one way to write each message: what is read is what was there.
+pub(crate) fn decode_peer(bytes: &[u8]) {
+    let Some((choice, message)) = bytes.split_first() else {
+        return;
+    };
+    let message = Bytes::copy_from_slice(message);
+    match *choice {
+        0 => {
+            if let Ok(request) = Request::decode(message.clone()) {
+                assert_eq!(request.encode(), message);
+            }
+        }
+        1 => {
+            if let Ok(reply) = Reply::decode(message.clone()) {
+                assert_eq!(reply.encode(), message);
+            }
+        }
+        at => {
+            let (mut head, at) = (message, usize::from(at));
+            let tail = head.split_off(at.min(head.len()));
+            if let Ok(frame) = StreamFrame::decode(head.clone(), tail.clone()) {
+                let (head_again, tail_again) = frame.encode();
+                assert_eq!((head_again, tail_again.concat()), (head, tail.to_vec()));
+            }
+        }
+    }
 }
