@@ -206,6 +206,20 @@ fn node(value: i32) -> Option<NodeId> {
     NodeId::from_wire(value)
 }
 
+fn purpose_code(purpose: Purpose) -> u8 {
+    match purpose {
+        Purpose::Control => 1,
+        Purpose::InSync => 2,
+        Purpose::CatchUp => 3,
+    }
+}
+
+fn purpose_of(code: u8) -> Option<Purpose> {
+    let all = [Purpose::Control, Purpose::InSync, Purpose::CatchUp];
+    all.into_iter()
+        .find(|purpose| purpose_code(*purpose) == code)
+}
+
 /// Epochs are log indexes and begin at one; zero stands for none.
 fn put_epoch(out: &mut BytesMut, epoch: Option<BrokerEpoch>) {
     out.put_u64(epoch.map_or(0, |epoch| epoch.0));
@@ -220,7 +234,7 @@ impl Hello {
         let mut body = BytesMut::new();
         body.put_u16(self.versions.0);
         body.put_u16(self.versions.1);
-        body.put_u8(self.purpose.code());
+        body.put_u8(purpose_code(self.purpose));
         body.put_i32(self.node.to_wire());
         body.put_i32(self.expects.map_or(-1, NodeId::to_wire));
         put_epoch(&mut body, self.broker_epoch);
@@ -236,7 +250,7 @@ impl Hello {
         let mut hello = || {
             Some(Self {
                 versions: (from.try_get_u16().ok()?, from.try_get_u16().ok()?),
-                purpose: Purpose::of(from.try_get_u8().ok()?)?,
+                purpose: purpose_of(from.try_get_u8().ok()?)?,
                 node: node(from.try_get_i32().ok()?)?,
                 expects: node(from.try_get_i32().ok()?),
                 broker_epoch: epoch(from.try_get_u64().ok()?),

@@ -6,7 +6,8 @@
 //! so that an address which was given to another node never gets this one's traffic.
 //!
 //! Not here: what a request or a stream's frame means; that is the [`PeerService`]'s and its
-//! [`PeerStream`]s'. What always holds:
+//! [`PeerStream`]s' ([`Following`] and [`Leading`] are a replicator's). The metadata quorum's
+//! messages travel as requests. What always holds:
 //!
 //! - reading from a connection never waits for writing to it;
 //! - a malformed frame, or one with a wrong checksum, ends its connection, and is counted;
@@ -21,6 +22,8 @@ mod counters;
 mod cut;
 mod dial;
 mod frame;
+mod quorum;
+mod replication;
 mod shared;
 mod socket;
 mod stream;
@@ -43,8 +46,12 @@ use tokio::task::AbortHandle;
 pub use config::PeerConfig;
 pub use counters::PeerCounters;
 pub use cut::Way;
+pub use replication::{Following, Leading};
 pub use shared::Identity;
-pub use words::{DeniedReason, Identified, PeerError, Purpose};
+pub use words::{DeniedReason, Identified, PeerError};
+
+/// What a connection is for.
+pub use plimsoll_wire::peer::Purpose;
 
 use crate::listener::Listener;
 use control::Call;
@@ -85,6 +92,11 @@ pub trait PeerStream: Send {
         now: Monotonic,
         frames: &mut Vec<Outgoing>,
     ) -> Poll<()>;
+
+    /// When to ask for frames again, even if nothing wakes the task before.
+    fn deadline(&self) -> Option<Monotonic> {
+        None
+    }
 
     /// The connection has ended.
     fn closed(&mut self, now: Monotonic);
@@ -207,6 +219,13 @@ impl PeerNetwork {
                     peers.insert(node, self.link(node, address));
                 }
             }
+        }
+    }
+
+    /// Where a node lives, as far as nobody knew before.
+    pub(crate) fn introduce(&self, node: NodeId, address: &str) {
+        if node != self.shared.me && !lock(&self.shared.peers).contains_key(&node) {
+            self.set_addresses([(node, address.to_owned())]);
         }
     }
 

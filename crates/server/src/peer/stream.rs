@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use plimsoll_types::NodeId;
 use tokio::sync::{Notify, watch};
@@ -16,10 +17,13 @@ use super::frame::{self, BadFrame, Kind};
 use super::shared::Shared;
 use super::socket::{LinkEnd, Wire};
 use super::{Outgoing, PeerStream, Purpose};
+use crate::alarm::Alarm;
 use crate::clock::TokioClock;
 
 /// Frames taken in a row before the task lets others run.
 const MAX_TURN: usize = 64;
+/// Timers are no finer.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// A stream's engine, told of its end however that comes.
 struct Engine(Box<dyn PeerStream>);
@@ -38,6 +42,7 @@ pub(super) async fn carry(
 ) -> LinkEnd {
     let mut engine = Engine(engine);
     let mut outgoing: Vec<Outgoing> = Vec::new();
+    let mut alarm = Alarm::new(Instant::now() + config.beat);
     poll_fn(|cx| {
         let mut step = || -> Result<(), LinkEnd> {
             for turn in 0.. {
@@ -70,6 +75,10 @@ pub(super) async fn carry(
                     cx.waker().wake_by_ref();
                     break;
                 }
+            }
+            if let Some(at) = engine.0.deadline() {
+                let wait = at.since(TokioClock::monotonic()).max(LEAST_WAIT);
+                while alarm.poll(cx, Instant::now() + wait) {}
             }
             wire.tick(cx)
         };

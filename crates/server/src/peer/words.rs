@@ -4,36 +4,6 @@ use std::time::Duration;
 
 use plimsoll_types::NodeId;
 
-/// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Purpose {
-    /// Requests and replies.
-    Control,
-    /// Replication of what is in sync.
-    InSync,
-    /// Replication of what is behind; may be throttled.
-    CatchUp,
-}
-
-impl Purpose {
-    pub(super) fn code(self) -> u8 {
-        match self {
-            Self::Control => 1,
-            Self::InSync => 2,
-            Self::CatchUp => 3,
-        }
-    }
-
-    pub(super) fn of(code: u8) -> Option<Self> {
-        match code {
-            1 => Some(Self::Control),
-            2 => Some(Self::InSync),
-            3 => Some(Self::CatchUp),
-            _ => None,
-        }
-    }
-}
-
 /// Why a node turned another away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -5,3 +5,4 @@ mod calls;
 mod hostile;
 mod links;
 mod node;
+mod quorum;
