@@ -108,7 +108,7 @@ pub fn adopted(own: &[EpochStart], leaders: &[EpochStart], end: Offset) -> Vec<E
     let mut all: Vec<EpochStart> = own.iter().copied().filter(older).collect();
     all.extend(leaders.iter().copied());
     all.retain(|entry| entry.start <= end);
-    debug_assert!(is_vector(&all), "R27: epochs grow and starts never go back");
+    debug_assert!(is_vector(&all), "R7: epochs grow and starts never go back");
     all
 }
 

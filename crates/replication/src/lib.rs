@@ -7,8 +7,8 @@
 //!
 //! Not here: record bytes, frames, files, clocks, threads. Time and samples of positions are
 //! arguments; what is to be done comes out as actions. Acks move lock-free cells and never pass
-//! through here. The protocol as a whole is told in `docs/replication.md`, with its invariants R21
-//! to R32; those that these machines alone can keep are asserted here.
+//! through here. The protocol as a whole is told in `docs/replication.md`, with its invariants R1
+//! to R12; those that these machines alone can keep are asserted here.
 //!
 //! Always: every state of both machines has an exit on a clock, every pause is bounded, jittered
 //! and reset by success, and no failure is final.

@@ -456,7 +456,7 @@ impl Follower {
     }
 
     fn learn(&self, head: &AppendHead, log_end: Offset, out: &mut Vec<FollowerAction>) {
-        // Invariant R25: never above the own log end.
+        // Invariant R5: never above the own log end.
         let high_watermark = head.high_watermark.min(log_end);
         let log_start = head.log_start;
         out.push(FollowerAction::Learned {

@@ -232,7 +232,7 @@ impl Leader {
         let complete = !breached(Guard::JoinerHasCommitted, committed)
             && !breached(Guard::JoinerHasEpochStart, position >= self.epoch_start);
         if confirmed && complete && self.could_be_proposed(node) {
-            // Invariant R23: a candidate has the committed log.
+            // Invariant R3: a candidate has the committed log.
             let members = self.view.isr.iter().copied().chain([node]).collect();
             self.joining = None;
             self.propose(members, now, out);

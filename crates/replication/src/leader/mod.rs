@@ -122,7 +122,7 @@ impl Leader {
         self.view.partition_epoch
     }
 
-    /// The log end when the epoch began. Invariant R26: what needs the true high watermark waits
+    /// The log end when the epoch began. Invariant R6: what needs the true high watermark waits
     /// until the high watermark is no lower.
     #[must_use]
     pub fn epoch_start(&self) -> Offset {
@@ -217,7 +217,7 @@ impl Leader {
 
     /// Time passed, or a follower moved, or [`LeaderAction::Measure`] asked for it.
     pub fn tick(&mut self, marks: &Marks<'_>, now: Monotonic, out: &mut Vec<LeaderAction>) {
-        debug_assert!(marks.high_watermark <= marks.log_end, "R25");
+        debug_assert!(marks.high_watermark <= marks.log_end, "R5");
         self.observe(marks, now);
         self.watch_sessions(marks, now, out);
         self.membership(marks, now, out);
@@ -239,7 +239,7 @@ impl Leader {
                 || self.view.isr.iter().all(|node| {
                     rule.maximal_isr.contains(node) || self.view.replica(*node).is_none()
                 }),
-            "R24: whoever is committed counts until the change is"
+            "R4: whoever is committed counts until the change is"
         );
         let changed = rule != self.rule;
         if changed || !fresh.is_empty() {

@@ -15,7 +15,7 @@ const ONE_BATCH_FROM: u32 = 3;
 const RESET_FROM: u32 = 5;
 
 impl Leader {
-    /// A follower asks to be fed. Invariant R28: an ack counts only in the session, leader epoch and
+    /// A follower asks to be fed. Invariant R8: an ack counts only in the session, leader epoch and
     /// broker epoch it was made for, because each session has a position of its own.
     ///
     /// The owner does what is in `out` before it answers, and takes the follower's handle after.
@@ -275,7 +275,7 @@ impl Leader {
         self.peers.iter_mut().find(of)
     }
 
-    /// Invariant R31: a follower that could move and does not gets a new session, then one batch at
+    /// Invariant R11: a follower that could move and does not gets a new session, then one batch at
     /// a time, then a new log.
     pub(super) fn watch_sessions(
         &mut self,

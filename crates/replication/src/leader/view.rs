@@ -95,7 +95,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The committed ISR and `more`. Invariant R24: a superset of everybody who may be elected
+    /// The committed ISR and `more`. Invariant R4: a superset of everybody who may be elected
     /// without loss, whenever the high watermark may move.
     pub(crate) fn of(view: &View, me: NodeId, more: &[NodeId]) -> Self {
         let is_replica = |node: NodeId| view.replica(node).is_some();

@@ -22,7 +22,7 @@ impl Ledger {
             match self.records.get(offset) {
                 Some(known) if known != record => {
                     return Err(format!(
-                        "R22: {offset} was {known:?}, is {record:?} at {}",
+                        "R2: {offset} was {known:?}, is {record:?} at {}",
                         node.id
                     ));
                 }
@@ -44,19 +44,19 @@ impl World {
             let log = &node.log;
             if log.high_watermark > log.end() || log.durable > log.end() {
                 return Err(format!(
-                    "R25: {} has its high watermark above its end",
+                    "R5: {} has its high watermark above its end",
                     node.id
                 ));
             }
             let known = (log.high_watermark as usize).min(ledger.len());
             if log.high_watermark as usize > ledger.len() {
                 return Err(format!(
-                    "R25: {} knows more committed than there is",
+                    "R5: {} knows more committed than there is",
                     node.id
                 ));
             }
             if log.records[..known] != ledger[..known] {
-                return Err(format!("R22: {} differs below its high watermark", node.id));
+                return Err(format!("R2: {} differs below its high watermark", node.id));
             }
         }
         for id in self.state.isr.iter().chain(&self.state.elr) {
@@ -67,7 +67,7 @@ impl World {
                     Counts::Written => node.log.end(),
                 };
                 let all = ledger.len();
-                return Err(format!("R23: candidate {id} has {held} of {all} committed"));
+                return Err(format!("R3: candidate {id} has {held} of {all} committed"));
             }
         }
         self.check_quorum()?;
@@ -96,7 +96,7 @@ impl World {
         {
             let counts = |id: &&NodeId| !leading.tenure.rule.maximal_isr.contains(id);
             if let Some(missing) = self.state.isr.iter().chain(&self.state.elr).find(counts) {
-                return Err(format!("R24: {missing} may be elected and does not count"));
+                return Err(format!("R4: {missing} may be elected and does not count"));
             }
         }
         Ok(())

@@ -58,7 +58,7 @@ impl World {
             Role::Leading(_) | Role::Following(_) | Role::Idle if to_lead => {
                 assert!(
                     node.log.epochs.last().is_none_or(|last| last.epoch < epoch),
-                    "R27"
+                    "R7"
                 );
                 let start = at(node.log.end());
                 taken = true;
@@ -103,7 +103,7 @@ impl World {
         }
         if taken && next_is_current && !self.has_committed(&self.nodes[&me]) {
             self.broken = Some(format!(
-                "R21: {me} leads epoch {epoch} without all that is committed"
+                "R1: {me} leads epoch {epoch} without all that is committed"
             ));
         }
         self.follow(me, out);

@@ -156,7 +156,7 @@ impl World {
                 return Ok(());
             }
         }
-        self.converged().map_err(|what| format!("R32: {what}"))
+        self.converged().map_err(|what| format!("R12: {what}"))
     }
 
     fn chance(&mut self, one_in: u64) -> bool {
