@@ -295,6 +295,7 @@ pub(crate) fn first_base(bytes: &[u8]) -> Option<Offset> {
 pub(crate) fn forgive(record: &mut Record) {
     *record = Record {
         faulted: record.faulted,
+        seen: record.seen,
         ..Record::default()
     };
 }

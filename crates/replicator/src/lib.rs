@@ -64,7 +64,7 @@ pub use lead::{LeadLink, LinkError};
 pub use plimsoll_wire::peer::{Purpose, StreamFrame};
 pub use replica::{FlightEvent, PeerInfo, View};
 pub use replicas::Replicas;
-pub use status::{Cause, ReplicaState, ReplicaStatus, Report};
+pub use status::{ReplicaStatus, Report};
 pub use store::{ReplicateError, Store, StoreError};
 pub use verify::Check;
 pub use work::Work;

@@ -144,6 +144,8 @@ pub(crate) struct Record {
     /// Its disk failed or is full, or it lost records; until it attaches anew.
     pub(crate) faulted: bool,
     pub(crate) cause: Option<Cause>,
+    /// When it last had a session.
+    pub(crate) seen: Option<Monotonic>,
 }
 
 pub(crate) struct Following {
@@ -154,6 +156,8 @@ pub(crate) struct Following {
     pub(crate) intake: Option<Arc<Intake>>,
     /// What the log held was kept aside in this term already.
     pub(crate) quarantined: bool,
+    /// When it last had a session.
+    pub(crate) seen: Option<Monotonic>,
 }
 
 /// Every phase but `Working` ends by a clock, and that one ends with its work.

@@ -189,6 +189,7 @@ impl Replicas {
             tries: 0,
             intake: None,
             quarantined: false,
+            seen: Some(now),
         });
         drop(state);
         let leader = view

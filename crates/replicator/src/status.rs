@@ -1,83 +1,32 @@
-//! What is wrong with a replica and what is being done about it, for people.
+//! How replicas stand, and what the broker must tell the controller or a person.
 
 use std::time::Duration;
 
+use plimsoll_health::Diagnosis;
 use plimsoll_types::{LeaderEpoch, NodeId, Offset, PartitionKey};
 
-/// Why a replica is not in sync.
+/// Why a replica here, or a follower, is not in sync, as far as a link or the tick found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Its disk is full.
+pub(crate) enum Cause {
     DiskFull,
-    /// No link, or nothing heard on it.
     Unreachable,
-    /// Its log holds what the leader's does not, below its high watermark.
-    Diverged,
-    /// A batch failed its checksum.
+    /// Its log holds what the leader's does not from here on, below its high watermark.
+    Diverged(Offset),
+    /// A run failed its checksum when it came.
     Corrupt,
-    /// It does not move though it could.
+    /// What lies on its disk is not to be believed from here on.
+    Damaged(Offset),
     Stalled,
-    /// It waits for its turn.
     Throttled,
-    /// The controller has fenced it.
-    Fenced,
-    /// One side does not know the metadata of the other yet.
     MetadataLag,
-    /// Nobody leads.
     NoLeader,
-    /// Its disk failed.
     IoError,
-    /// Its log ended before the leader's began; it copies all.
     BehindLogStart,
-    /// It has not come up yet.
-    CatchingUp,
-    /// Too few replicas are in sync for acks=all.
     BelowMinIsr,
 }
 
-impl Cause {
-    /// The stable word for it.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::DiskFull => "follower-disk-full",
-            Self::Unreachable => "peer-unreachable",
-            Self::Diverged => "diverged",
-            Self::Corrupt => "corrupt-range",
-            Self::Stalled => "stalled-stream",
-            Self::Throttled => "throttled",
-            Self::Fenced => "fenced",
-            Self::MetadataLag => "metadata-lag",
-            Self::NoLeader => "no-leader",
-            Self::IoError => "io-error",
-            Self::BehindLogStart => "behind-log-start",
-            Self::CatchingUp => "catching-up",
-            Self::BelowMinIsr => "below-min-isr",
-        }
-    }
-}
-
-/// How a replica stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplicaState {
-    /// It leads.
-    Leader,
-    /// It is in the ISR and attached.
-    InSync,
-    /// It is attached and comes up.
-    CatchingUp,
-    /// It is in the ISR, but holds it back.
-    FallingBehind,
-    /// It is being cut or begun anew.
-    Repairing,
-    /// It has no session.
-    Stalled,
-    /// Its store takes nothing.
-    Offline,
-}
-
 /// One replica, as this node sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaStatus {
     /// The partition.
     pub key: PartitionKey,
@@ -87,10 +36,8 @@ pub struct ReplicaStatus {
     pub leader: Option<NodeId>,
     /// In which term.
     pub leader_epoch: LeaderEpoch,
-    /// How it stands.
-    pub state: ReplicaState,
-    /// Why it is not in sync, if it is not.
-    pub cause: Option<Cause>,
+    /// Its oldest readable offset, as far as known here.
+    pub log_start: Offset,
     /// End of its log, as far as known here.
     pub log_end: Offset,
     /// End of what it synced, as far as known here.
@@ -101,14 +48,12 @@ pub struct ReplicaStatus {
     pub behind: u64,
     /// Whether it is in the committed ISR.
     pub in_isr: bool,
-    /// How long ago it was known to be caught up.
+    /// How long ago it was known to have all, if it lacks something.
     pub lag: Option<Duration>,
-    /// What was seen, in words.
-    pub evidence: String,
-    /// What is being done, in words.
-    pub action: &'static str,
-    /// When the next attempt is due.
-    pub next_attempt: Option<Duration>,
+    /// Up to where it was compared with its leader; for this node's own followers only.
+    pub verified_end: Option<Offset>,
+    /// How it stands, why, and what is being done.
+    pub diagnosis: Diagnosis,
 }
 
 /// Something that the broker must tell the controller or a person.

@@ -1,11 +1,14 @@
 //! How every replica known here stands, for doctor and metrics.
 
-use plimsoll_types::{Monotonic, NodeId};
+use std::time::Duration;
+
+use plimsoll_health::{Disk, Link, Repair, ReplicaFacts, Session, diagnose};
+use plimsoll_types::{Monotonic, NodeId, Offset};
 use plimsoll_watermark::Snapshot;
 
 use crate::replica::{Following, Leading, Phase, Replica, Role, State};
 use crate::replicas::Replicas;
-use crate::status::{Cause, ReplicaState, ReplicaStatus};
+use crate::status::{Cause, ReplicaStatus};
 
 impl Replicas {
     /// Every replica of this node, and every follower of the partitions that it leads, as it sees
@@ -16,14 +19,7 @@ impl Replicas {
         for replica in self.all() {
             let state = replica.state.lock();
             let marks = replica.store.watermarks().snapshot();
-            let mut own = self.own_row(&state, &marks, now);
-            if let Some(why) = replica.store.offline() {
-                own.state = ReplicaState::Offline;
-                own.cause = Some(Cause::IoError);
-                own.evidence = why.to_string();
-                own.action = "the replica is opened again and copied from its leader";
-            }
-            rows.push(own);
+            rows.push(self.own_row(&replica, &state, &marks, now));
             if let Role::Leader(leading) = &state.role {
                 let others = state
                     .view
@@ -40,63 +36,45 @@ impl Replicas {
         rows
     }
 
-    fn own_row(&self, state: &State, marks: &Snapshot, now: Monotonic) -> ReplicaStatus {
-        let in_isr = state.view.isr.contains(&self.me());
-        let mut row = ReplicaStatus {
-            key: state.view.key,
-            node: self.me(),
-            leader: state.view.leader,
-            leader_epoch: state.view.leader_epoch,
-            state: ReplicaState::Stalled,
-            cause: state.cause,
-            log_end: marks.log_end,
-            durable_end: marks.durable_end,
-            high_watermark: marks.high_watermark,
-            behind: 0,
-            in_isr,
-            lag: None,
-            evidence: String::new(),
-            action: "none is needed",
-            next_attempt: state.retry_role.map(|at| at.since(now)),
-        };
-        match &state.role {
-            Role::Idle => row.action = "the role is taken up again",
-            Role::Leader(_) => row.state = ReplicaState::Leader,
-            Role::Follower(following) => Self::describe_own(&mut row, following, now),
-        }
-        row
+    /// What is common to all rows of a partition.
+    fn facts_of(&self, state: &State, node: NodeId, marks: &Snapshot) -> ReplicaFacts {
+        let count = |members: usize| u32::try_from(members).unwrap_or(u32::MAX);
+        let mut facts = ReplicaFacts::healthy(node, node, marks.log_end);
+        facts.leader = state.view.leader;
+        facts.in_isr = state.view.isr.contains(&node);
+        facts.isr = count(state.view.isr.len());
+        facts.min_isr = count(state.view.min_isr);
+        facts.log_start = marks.log_start;
+        facts.high_watermark = marks.high_watermark;
+        let peer = self.peer(node);
+        // Since when is the controller's to say.
+        facts.fenced = peer
+            .as_ref()
+            .is_some_and(|peer| peer.fenced)
+            .then_some(Duration::ZERO);
+        facts.draining = peer.is_some_and(|peer| peer.draining);
+        facts
     }
 
-    fn describe_own(row: &mut ReplicaStatus, following: &Following, now: Monotonic) {
-        if let Some(intake) = &following.intake {
-            row.behind = intake.leader_end.get().since(row.log_end);
-            row.lag = intake.heard.get().map(|heard| now.since(heard));
+    fn own_row(
+        &self,
+        replica: &Replica,
+        state: &State,
+        marks: &Snapshot,
+        now: Monotonic,
+    ) -> ReplicaStatus {
+        let mut facts = self.facts_of(state, self.me(), marks);
+        if let Role::Follower(following) = &state.role {
+            describe_following(&mut facts, state, following, now);
         }
-        match following.phase {
-            Phase::Detached { attach_at } => {
-                row.cause = row.cause.or(Some(Cause::Unreachable));
-                row.evidence = format!("{} attempts in a row without a session", following.tries);
-                row.action = "attaches to its leader";
-                row.next_attempt = Some(attach_at.since(now));
-            }
-            Phase::Attaching { since, .. } => {
-                row.cause = row.cause.or(Some(Cause::CatchingUp));
-                row.evidence = format!("asked {} ms ago", now.since(since).as_millis());
-                row.action = "waits for its leader's answer";
-            }
-            Phase::Working => {
-                row.state = ReplicaState::Repairing;
-                row.cause = row.cause.or(Some(Cause::CatchingUp));
-                row.action = "brings its log in line with its leader's";
-            }
-            Phase::Following { .. } if row.in_isr => row.state = ReplicaState::InSync,
-            Phase::Following { .. } => {
-                row.state = ReplicaState::CatchingUp;
-                row.cause = row.cause.or(Some(Cause::CatchingUp));
-                row.evidence = format!("{} records behind", row.behind);
-                row.action = "copies from its leader";
-            }
+        blame(&mut facts, state.cause);
+        if let Some(why) = replica.store.offline() {
+            facts.disk = Disk::Failed {
+                since: Duration::ZERO,
+                error: why.to_string(),
+            };
         }
+        row(state, &facts, marks.durable_end, state.verified.end)
     }
 
     fn follower_row(
@@ -108,55 +86,158 @@ impl Replicas {
         marks: &Snapshot,
         now: Monotonic,
     ) -> ReplicaStatus {
+        let mut facts = self.facts_of(state, node, marks);
         let ends = replica.store.watermarks().ends(node).ok();
-        let log_end = ends.map_or(marks.log_start, |ends| ends.log_end);
-        let session = leading.sessions.get(&node);
+        facts.log_end = ends.map_or(Offset::ZERO, |ends| ends.log_end);
+        facts.leader_log_end = Some(marks.log_end);
+        facts.in_isr = leading.isr.committed().contains(&node);
         let record = leading.records.get(&node).copied().unwrap_or_default();
-        let in_isr = leading.isr.committed().contains(&node);
-        let fenced = self.peer(node).is_none_or(|peer| peer.fenced);
-        let behind = marks.log_end.since(log_end);
-        let caught_up = session.and_then(|session| session.caught_up.get());
-        let lag = caught_up.map(|at| now.since(at));
-        let healthy = session.is_some() && in_isr;
-        let slow = behind > 0 && lag.is_none_or(|lag| lag > self.config().commit_stall);
-        let (state_now, cause, action) = if healthy && slow {
-            let cause = record.cause.unwrap_or(Cause::CatchingUp);
-            let action = "leaves the ISR if it does not catch up";
-            (ReplicaState::FallingBehind, Some(cause), action)
-        } else if healthy {
-            (ReplicaState::InSync, None, "none is needed")
-        } else if session.is_some() {
-            let cause = record.cause.unwrap_or(Cause::CatchingUp);
-            let action = "copies, and joins the ISR when it has caught up";
-            (ReplicaState::CatchingUp, Some(cause), action)
-        } else {
-            let reason = if fenced {
-                Cause::Fenced
-            } else {
-                Cause::Unreachable
-            };
-            let cause = record.cause.unwrap_or(reason);
-            (ReplicaState::Stalled, Some(cause), "waits for it to attach")
-        };
-        ReplicaStatus {
-            key: replica.key,
-            node,
-            leader: Some(self.me()),
-            leader_epoch: state.view.leader_epoch,
-            state: state_now,
-            cause,
-            log_end,
-            durable_end: ends.map_or(marks.log_start, |ends| ends.durable_end),
-            high_watermark: marks.high_watermark,
-            behind,
-            in_isr,
-            lag,
-            evidence: format!(
-                "{behind} records behind, {} stalls in a row",
-                record.strikes
-            ),
-            action,
-            next_attempt: None,
+        match leading.sessions.get(&node) {
+            Some(session) => {
+                let caught_up = session.caught_up.get();
+                if facts.log_end < marks.log_end {
+                    facts.behind_for = caught_up.map_or(Duration::ZERO, |at| now.since(at));
+                }
+                if !session.is_confirmed() {
+                    let since = session
+                        .moved
+                        .get()
+                        .map_or(Duration::ZERO, |at| now.since(at));
+                    facts.session = Session::Attaching { since };
+                } else if record.strikes > 0 {
+                    facts.session = Session::Stalled {
+                        since: session
+                            .moved
+                            .get()
+                            .map_or(Duration::ZERO, |at| now.since(at)),
+                        attempts: record.strikes,
+                        next_attempt: self.config().stall,
+                    };
+                }
+            }
+            None => {
+                let seen = leading.records.get(&node).and_then(|record| record.seen);
+                facts.link = Link::Down {
+                    since: seen.map_or(Duration::ZERO, |at| now.since(at)),
+                    attempts: record.strikes,
+                    next_attempt: self.config().backoff_max,
+                };
+            }
         }
+        blame(&mut facts, record.cause);
+        row(
+            state,
+            &facts,
+            ends.map_or(Offset::ZERO, |ends| ends.durable_end),
+            None,
+        )
+    }
+}
+
+fn describe_following(
+    facts: &mut ReplicaFacts,
+    state: &State,
+    following: &Following,
+    now: Monotonic,
+) {
+    let intake = following.intake.as_ref();
+    facts.leader_log_end = intake.map(|intake| intake.leader_end.get());
+    let since = following.seen.map_or(Duration::ZERO, |at| now.since(at));
+    if facts.behind() > 0 {
+        facts.behind_for = since;
+    }
+    match following.phase {
+        Phase::Detached { attach_at } => {
+            let next_attempt = attach_at.since(now);
+            let attempts = following.tries;
+            facts.session = match state.cause {
+                Some(Cause::Throttled | Cause::MetadataLag) => Session::Refused {
+                    why: "the leader asks for patience".into(),
+                    attempts,
+                    next_attempt,
+                },
+                _ => Session::Attaching { since },
+            };
+            if matches!(state.cause, None | Some(Cause::Unreachable)) {
+                facts.link = Link::Down {
+                    since,
+                    attempts,
+                    next_attempt,
+                };
+            }
+        }
+        Phase::Attaching { since, .. } => {
+            facts.session = Session::Attaching {
+                since: now.since(since),
+            };
+        }
+        Phase::Working => facts.session = Session::Attaching { since },
+        Phase::Following { .. } => {}
+    }
+}
+
+/// What a link or the tick found out about the disk and the log.
+fn blame(facts: &mut ReplicaFacts, cause: Option<Cause>) {
+    match cause {
+        Some(Cause::DiskFull) => {
+            facts.disk = Disk::Full {
+                free_bytes: 0,
+                needs_bytes: 1,
+            };
+        }
+        Some(Cause::IoError) => {
+            facts.disk = Disk::Failed {
+                since: Duration::ZERO,
+                error: "the log takes nothing".into(),
+            };
+        }
+        Some(Cause::Diverged(at)) => facts.repair = Some(Repair::Quarantined { at }),
+        Some(Cause::Damaged(from)) => {
+            facts.repair = Some(Repair::Corrupt {
+                from,
+                to: facts.log_end.max(from),
+                copied_to: facts.log_end.min(from),
+            });
+        }
+        Some(Cause::BehindLogStart) => {
+            facts.repair = Some(Repair::BehindLogStart {
+                ended: facts.log_end,
+                leader_log_start: facts.leader_log_end.unwrap_or(facts.log_end),
+                copied_to: facts.log_end,
+            });
+        }
+        Some(
+            Cause::Unreachable
+            | Cause::Corrupt
+            | Cause::Stalled
+            | Cause::Throttled
+            | Cause::MetadataLag
+            | Cause::NoLeader
+            | Cause::BelowMinIsr,
+        )
+        | None => {}
+    }
+}
+
+fn row(
+    state: &State,
+    facts: &ReplicaFacts,
+    durable_end: Offset,
+    verified_end: Option<Offset>,
+) -> ReplicaStatus {
+    ReplicaStatus {
+        key: state.view.key,
+        node: facts.node,
+        leader: facts.leader,
+        leader_epoch: state.view.leader_epoch,
+        log_start: facts.log_start,
+        log_end: facts.log_end,
+        durable_end,
+        high_watermark: facts.high_watermark,
+        behind: facts.behind(),
+        in_isr: facts.in_isr,
+        lag: (facts.behind() > 0).then_some(facts.behind_for),
+        verified_end,
+        diagnosis: diagnose(facts),
     }
 }

@@ -76,6 +76,7 @@ impl Replicas {
                 }
             }
             Phase::Following { since } => {
+                following.seen = Some(now);
                 if now.since(since) > config.backoff_max {
                     // It held: the next pause begins small again.
                     following.tries = 0;
@@ -140,6 +141,7 @@ impl Replicas {
         let mut stalled = Vec::new();
         for (node, session) in &leading.sessions {
             self.heal_ring(session, marks);
+            leading.records.entry(*node).or_default().seen = Some(now);
             let log_end = session.log_end.get();
             if !session.is_confirmed() || log_end >= marks.log_end {
                 session.moved.set(now);

@@ -186,7 +186,7 @@ impl Replicas {
         count(&self.counters().own_damage);
         let mut state = replica.state.lock();
         state.rebuild = true;
-        state.cause = Some(Cause::Corrupt);
+        state.cause = Some(Cause::Damaged(from));
         let leading = matches!(state.role, Role::Leader(_));
         drop(state);
         replica.note(now, format!("damaged at {from}"));

@@ -149,7 +149,7 @@ fn diverged(
         });
     }
     let mut state = replica.state.lock();
-    state.cause = Some(Cause::Diverged);
+    state.cause = Some(Cause::Diverged(at));
     if let Role::Follower(following) = &mut state.role {
         following.detach(now + DIVERGED_PAUSE);
     }
@@ -170,7 +170,7 @@ fn rebuild(replicas: &Replicas, replica: &Arc<Replica>, epoch: LeaderEpoch, now:
             state.aside = true;
             state.verified = Verified::default();
             drop(state);
-            finish(replica, false, Some(Cause::Corrupt), now);
+            finish(replica, false, Some(Cause::Damaged(Offset::ZERO)), now);
         }
         Err(error) => {
             replica.state.lock().rebuild = true;

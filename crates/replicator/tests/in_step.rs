@@ -187,12 +187,18 @@ fn a_follower_that_hangs_leaves_the_isr_and_comes_back() {
     fill(&world, 1, 5, 300);
     world.pass(500);
     assert_eq!(world.high_watermark(1), 5);
+    let row = world.status(1, 3);
+    assert_eq!((row.in_isr, row.behind), (true, 5));
     world.pass(1000);
+    let row = world.status(1, 3);
+    assert!(!row.in_isr);
+    assert!(row.diagnosis.cause.is_some(), "{}", row.diagnosis);
     assert_eq!(world.high_watermark(1), 10);
     assert_eq!(world.view.isr.len(), 2);
     world.held.clear();
     world.pass(5000);
     world.assert_in_step();
+    assert_eq!(world.status(1, 3).diagnosis.cause, None);
 }
 
 #[test]

@@ -458,6 +458,12 @@ impl World {
         partition.watermarks().high_watermark().get()
     }
 
+    /// The replica of `of` as `by` sees it.
+    pub(crate) fn status(&self, by: u32, of: u32) -> plimsoll_replicator::ReplicaStatus {
+        let rows = self.nodes[&by].replicas.statuses(self.now);
+        rows.into_iter().find(|row| row.node == node(of)).unwrap()
+    }
+
     pub(crate) fn counter(&self, id: u32, name: &str) -> u64 {
         let rows = self.nodes[&id].replicas.counters().rows();
         rows.into_iter().find(|(row, _)| *row == name).unwrap().1
