@@ -44,6 +44,7 @@ mod intake;
 mod isr;
 mod lead;
 mod local;
+mod recorder;
 mod replica;
 mod replicas;
 mod roles;

@@ -83,10 +83,17 @@ pub(crate) struct Replica {
     listeners: ArcSwap<Listeners>,
     /// It stands in a link's queue of those who want to attach.
     pub(crate) kicked: AtomicBool,
-    events: Mutex<VecDeque<FlightEvent>>,
+    events: Mutex<Events>,
     max_events: usize,
     /// The tap, and what takes it away again.
     tap: OnceLock<(Arc<dyn Tap>, Box<dyn Any + Send + Sync>)>,
+}
+
+/// The last events; those not written to a file yet are the newest ones.
+#[derive(Default)]
+struct Events {
+    ring: VecDeque<FlightEvent>,
+    unwritten: usize,
 }
 
 #[derive(Default)]
@@ -189,7 +196,7 @@ impl Replica {
             }),
             listeners: ArcSwap::default(),
             kicked: AtomicBool::new(false),
-            events: Mutex::new(VecDeque::new()),
+            events: Mutex::default(),
             max_events,
             tap: OnceLock::new(),
         });
@@ -229,10 +236,11 @@ impl Replica {
     pub(crate) fn note(&self, now: Monotonic, what: String) {
         let marks = self.store.watermarks().snapshot();
         let mut events = self.events.lock();
-        while events.len() >= self.max_events {
-            events.pop_front();
+        while events.ring.len() >= self.max_events {
+            events.ring.pop_front();
         }
-        events.push_back(FlightEvent {
+        events.unwritten += 1;
+        events.ring.push_back(FlightEvent {
             at: now,
             leader_epoch: marks.leader_epoch,
             high_watermark: marks.high_watermark,
@@ -241,9 +249,18 @@ impl Replica {
         });
     }
 
+    /// The events that were not taken yet, as far as they are still there.
+    pub(crate) fn take_unwritten(&self) -> Vec<FlightEvent> {
+        let mut events = self.events.lock();
+        let unwritten = std::mem::take(&mut events.unwritten);
+        let skip = events.ring.len().saturating_sub(unwritten);
+        events.ring.iter().skip(skip).cloned().collect()
+    }
+
     pub(crate) fn events(&self, since: Monotonic) -> Vec<FlightEvent> {
         let events = self.events.lock();
         events
+            .ring
             .iter()
             .filter(|event| event.at >= since)
             .cloned()

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::counters::{Counters, count};
 use crate::frame::{Purpose, RefusedReason};
 use crate::isr::{Decision, IsrProposal};
+use crate::recorder::Recorder;
 use crate::replica::{FlightEvent, PeerInfo, Phase, Replica, Role, State, View};
 use crate::session::{Clock, FollowShared};
 use crate::status::Report;
@@ -41,6 +42,7 @@ pub struct Replicas {
     reports_bell: Signal,
     next_id: AtomicU64,
     pub(crate) last_check: Clock,
+    pub(crate) recorder: Mutex<Option<Recorder>>,
     /// When each leader was last granted a lease; outlives links.
     grants: Mutex<HashMap<NodeId, Arc<Clock>>>,
 }
@@ -69,6 +71,7 @@ impl Replicas {
             reports_bell: Signal::new(),
             next_id: AtomicU64::new(1),
             last_check: Clock::default(),
+            recorder: Mutex::default(),
             grants: Mutex::default(),
         })
     }
