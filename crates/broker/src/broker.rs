@@ -13,6 +13,7 @@ use plimsoll_types::NodeId;
 use crate::api::init_producer_id::ProducerIds;
 use crate::catalog::Catalog;
 use crate::clock::{Clock, Workers};
+use crate::cluster::{Member, Membership};
 use crate::config::BrokerConfig;
 use crate::counters::Counters;
 use crate::groups::GroupService;
@@ -24,7 +25,9 @@ pub struct Broker {
     pub(crate) config: BrokerConfig,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) workers: Arc<dyn Workers>,
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: Arc<Metadata>,
+    /// In a cluster.
+    pub(crate) member: Option<Member>,
     pub(crate) host: Arc<Host>,
     pub(crate) groups: GroupService,
     pub(crate) counters: Counters,
@@ -71,7 +74,7 @@ impl Broker {
         clock: Arc<dyn Clock>,
         workers: Arc<dyn Workers>,
     ) -> Result<Arc<Self>, StartError> {
-        let metadata = Metadata::open(data.path(), config.node)?;
+        let metadata = Metadata::open(data.path(), config.node, Arc::clone(&clock))?;
         if metadata.image().version() == 0 && !data.partitions()?.is_empty() {
             let dir = data.path().join(METADATA_DIR);
             return Err(StartError::MetadataMissing { dir });
@@ -93,6 +96,40 @@ impl Broker {
             let epoch = epoch.unwrap_or_default();
             Ok((rules::unfence_node(image, config.node, epoch)?, ()))
         })?;
+        Self::build(config, data, clock, workers, metadata, None)
+    }
+
+    /// As [`Broker::open`], as one node of a cluster: it registers in [`Broker::join`], once it
+    /// reaches the others, and takes part in [`Broker::run_cluster`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn open_in_cluster(
+        config: BrokerConfig,
+        data: &Arc<DataDir>,
+        clock: Arc<dyn Clock>,
+        workers: Arc<dyn Workers>,
+        membership: Membership,
+    ) -> Result<Arc<Self>, StartError> {
+        let Membership {
+            quorum,
+            peers,
+            peer_address,
+        } = membership;
+        let metadata = Metadata::join(quorum, config.node, Arc::clone(&clock))?;
+        let dir_id = data.dir_id().0;
+        let member = Member::new(peers, peer_address, dir_id, data.last_shutdown());
+        Self::build(config, data, clock, workers, metadata, Some(member))
+    }
+
+    fn build(
+        config: BrokerConfig,
+        data: &Arc<DataDir>,
+        clock: Arc<dyn Clock>,
+        workers: Arc<dyn Workers>,
+        metadata: Arc<Metadata>,
+        member: Option<Member>,
+    ) -> Result<Arc<Self>, StartError> {
         let groups = GroupService::new(&config.groups);
         let host = Host {
             node: config.node,
@@ -116,6 +153,7 @@ impl Broker {
             clock,
             workers,
             metadata,
+            member,
             host: Arc::new(host),
             groups,
             counters: Counters::default(),
@@ -129,6 +167,9 @@ impl Broker {
             if let Some(broker) = follower.upgrade() {
                 broker.host.follow(image, changes);
                 broker.groups.follow(changes, broker.group_time());
+                if let Some(member) = &broker.member {
+                    member.follow(image, changes);
+                }
             }
         });
         Ok(broker)
@@ -185,7 +226,7 @@ impl Broker {
     /// The node that decides for the cluster now, if one is known.
     #[must_use]
     pub fn active_controller(&self) -> Option<NodeId> {
-        Some(self.config.node)
+        self.metadata.leader()
     }
 
     /// The partitions hosted here.
@@ -233,6 +274,25 @@ impl Broker {
         })
     }
 
+    /// As [`Broker::change`], without waiting for what follows from it on this node.
+    pub(crate) async fn commit<T, R>(
+        self: &Arc<Self>,
+        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R> + Send + 'static,
+    ) -> Result<T, ChangeError<R>>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let metadata = Arc::clone(&self.metadata);
+        let changed = self.blocking(move || metadata.change(rule)).await;
+        match changed {
+            Some(changed) => changed.map(|changed| changed.outcome),
+            None => Err(ChangeError::Storage {
+                why: "the node is stopping".into(),
+            }),
+        }
+    }
+
     /// Runs `work` where it may block. `None`: the node is stopping and it may not have run.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
@@ -250,5 +310,6 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.host.stop();
+        self.metadata.close();
     }
 }

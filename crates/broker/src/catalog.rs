@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use papaya::HashMap;
 use plimsoll_partition::Partition;
-use plimsoll_types::{LeaderEpoch, NodeId, TopicId, TopicName};
+use plimsoll_types::{LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicName};
 
 /// One topic as this node hosts it; replaced as a whole when it changes.
 #[derive(Clone)]
@@ -52,6 +52,8 @@ pub struct Leadership {
     pub leader: Option<NodeId>,
     /// Its term.
     pub epoch: LeaderEpoch,
+    /// The version of the partition in the metadata.
+    pub version: PartitionEpoch,
 }
 
 /// The part of a topic's configuration that requests go by; the rest is the partition's.
@@ -136,6 +138,18 @@ impl HostedTopic {
             return Err(LookupError::NotLeader(*leadership));
         }
         self.partition(index)
+    }
+
+    /// What clients are told of a partition that this node no longer trusts itself to lead.
+    pub(crate) fn leaderless(&self, index: i32) -> LookupError {
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        match self.leaders.get(at) {
+            Some(known) => LookupError::NotLeader(Leadership {
+                leader: None,
+                ..*known
+            }),
+            None => LookupError::UnknownPartition,
+        }
     }
 
     /// Whether this node has, or is to have, a replica of the partition `index`.

@@ -57,8 +57,8 @@ fn check(
         .topic(topic)
         .ok_or(LookupError::UnknownTopic);
     let hosted = hosted.map_err(|error| error.code())?;
-    let partition = hosted
-        .led(asked.partition_index, context.node())
+    let partition = context
+        .leads(&hosted, asked.partition_index)
         .map_err(|error| error.code())?;
     if !hosted.policy.config.cleanup.delete {
         // A compacted topic promises the last value of each key.
@@ -84,6 +84,7 @@ async fn delete(
     match deadline.bound(work).await {
         Some(Some(Ok(log_start))) => Ok(log_start),
         Some(Some(Err(MaintainError::OutOfRange { .. }))) => Err(ErrorCode::OffsetOutOfRange),
+        Some(Some(Err(MaintainError::NotLeader { .. }))) => Err(ErrorCode::NotLeaderOrFollower),
         Some(Some(Err(error))) => {
             let error = describe(&error);
             tracing::warn!(event = "delete_records_failed", partition = %id, %error);

@@ -37,11 +37,16 @@ pub(crate) async fn handle(
         };
     }
     let broker = &context.broker;
+    let image = broker.metadata.image();
     let described = DescribeClusterResponse {
         endpoint_type: BROKERS,
         cluster_id: broker.config.cluster_id.as_str().into(),
         controller_id: broker.active_controller().map_or(-1, NodeId::to_wire),
-        brokers: broker.metadata.image().nodes().filter_map(node).collect(),
+        brokers: image
+            .nodes()
+            .filter(|node| !node.fenced || request.include_fenced_brokers)
+            .filter_map(node)
+            .collect(),
         ..Default::default()
     };
     if request.include_cluster_authorized_operations {
@@ -61,6 +66,6 @@ fn node(node: &Node) -> Option<DescribeClusterBroker> {
         host: listener.host.as_str().into(),
         port: listener.port.into(),
         rack: node.rack.as_deref().map(Str::from),
-        is_fenced: false,
+        is_fenced: node.fenced,
     })
 }

@@ -10,6 +10,7 @@ use plimsoll_wire::describe_topic_partitions::{
 };
 use plimsoll_wire::{ErrorCode, Str};
 
+use crate::api::leaders::offline_replicas;
 use crate::api::operations;
 use crate::context::Context;
 
@@ -156,13 +157,9 @@ fn describe(
         leader_epoch: partition.leader_epoch.to_wire(),
         replica_nodes: wire(&partition.replicas),
         isr_nodes: wire(&partition.isr),
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        offline_replicas: if offline {
-            vec![own.to_wire()]
-        } else {
-            Vec::new()
-        },
+        eligible_leader_replicas: Some(wire(&partition.elr)),
+        last_known_elr: Some(wire(&partition.last_known_elr)),
+        offline_replicas: offline_replicas(context, partition, offline),
     }
 }
 

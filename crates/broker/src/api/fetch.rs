@@ -110,7 +110,7 @@ fn resolve(context: &Context, request: &FetchRequest, replica: i32) -> Vec<Wante
             }
             let source = match &hosted {
                 Err(error) => Err(refused(asked.partition, error.code())),
-                Ok(topic) => match topic.led(asked.partition, context.node()) {
+                Ok(topic) => match context.leads(topic, asked.partition) {
                     Err(LookupError::NotLeader(now)) => Err(led_by(asked.partition, now)),
                     Err(error) => Err(refused(asked.partition, error.code())),
                     Ok(partition) => admit(context, partition, asked, replica),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use plimsoll_controller::Partition;
 use plimsoll_types::NodeId;
 use plimsoll_wire::Str;
 
@@ -36,4 +37,18 @@ pub(crate) fn endpoints(
         })
     });
     known.collect()
+}
+
+/// The replicas of `partition` that cannot be used, as the wire has them: those of nodes that are
+/// fenced, and this node's if it is `offline`.
+pub(crate) fn offline_replicas(
+    context: &Context,
+    partition: &Partition,
+    offline: bool,
+) -> Vec<i32> {
+    let image = context.broker.metadata.image();
+    let replicas = partition.replicas.iter().copied();
+    let unusable =
+        |node: &NodeId| !image.is_alive(*node) || offline && *node == context.broker.config.node;
+    replicas.filter(unusable).map(NodeId::to_wire).collect()
 }

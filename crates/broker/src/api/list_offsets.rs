@@ -63,6 +63,14 @@ async fn look_up(
         .led(topic, asked.partition_index)
         .map_err(|error| error.code())?;
     check_epoch(asked.current_leader_epoch, partition.leader_epoch())?;
+    if matches!(asked.timestamp, LATEST | MAX_TIMESTAMP | 0..) {
+        // What a leader committed is known to it once its own first records are (I6); and whether
+        // it still leads, only while it may vouch for it.
+        let known = partition.is_settled() && context.may_vouch(&partition);
+        if !known {
+            return Err(ErrorCode::OffsetNotAvailable);
+        }
+    }
     let marks = partition.watermarks().snapshot();
     let end = |offset, leader_epoch| {
         Ok(Found {

@@ -10,7 +10,9 @@ use plimsoll_wire::metadata::{
 };
 use plimsoll_wire::{ErrorCode, Str};
 
+use crate::api::leaders::offline_replicas;
 use crate::api::operations;
+use crate::cluster::Trust;
 use crate::context::Context;
 use crate::error_code::Coded;
 use crate::groups::OFFSETS_TOPIC;
@@ -46,7 +48,11 @@ pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> Metad
         false => OPERATIONS_NOT_ASKED,
     };
     MetadataResponse {
-        brokers: image.nodes().filter_map(described_node).collect(),
+        brokers: image
+            .nodes()
+            .filter(|node| !node.fenced)
+            .filter_map(described_node)
+            .collect(),
         cluster_id: Some(broker.config.cluster_id.as_str().into()),
         controller_id: broker.active_controller().map_or(-1, NodeId::to_wire),
         topics,
@@ -169,6 +175,7 @@ fn look_up(
 fn described(context: &Context, topic: &Arc<Topic>) -> MetadataResponseTopic {
     let hosted = context.catalog().topic_by_id(topic.id);
     let own = context.broker.config.node;
+    let trusted = context.broker.trust() == Trust::Full;
     let partitions = (0i32..).zip(&topic.partitions).map(|(index, partition)| {
         // A replica here that is offline is told as such; the client asks again.
         let offline = partition.replicas.contains(&own)
@@ -178,7 +185,7 @@ fn described(context: &Context, topic: &Arc<Topic>) -> MetadataResponseTopic {
         let wire = |nodes: &[NodeId]| nodes.iter().map(|node| node.to_wire()).collect();
         let leader = partition
             .leader
-            .filter(|leader| !(offline && *leader == own));
+            .filter(|leader| *leader != own || !offline && trusted);
         MetadataResponsePartition {
             error_code: match leader {
                 Some(_) => 0,
@@ -189,11 +196,7 @@ fn described(context: &Context, topic: &Arc<Topic>) -> MetadataResponseTopic {
             leader_epoch: partition.leader_epoch.to_wire(),
             replica_nodes: wire(&partition.replicas),
             isr_nodes: wire(&partition.isr),
-            offline_replicas: if offline {
-                vec![own.to_wire()]
-            } else {
-                Vec::new()
-            },
+            offline_replicas: offline_replicas(context, partition, offline),
         }
     });
     MetadataResponseTopic {

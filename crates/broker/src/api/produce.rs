@@ -209,7 +209,10 @@ fn begin(
             "the topic is the broker's own; clients do not write to it",
         ));
     }
-    let partition = topic.led(data.index, context.node())?;
+    let partition = context.leads(topic, data.index)?;
+    if acks == Acks::Leader && !context.may_vouch(partition) {
+        return Err(topic.leaderless(data.index).into());
+    }
     let isr = partition.watermarks().committed_isr();
     if acks == Acks::All && isr < usize::try_from(topic.policy.min_isr).unwrap_or(usize::MAX) {
         return Err(ErrorCode::NotEnoughReplicas.into());

@@ -6,7 +6,7 @@
 //! watermark, and tells them of it. Requests ring its bell when there is something to do.
 
 use plimsoll_group_coordinator::{Coordinator, Input, Now, WriteError, WriteId};
-use plimsoll_partition::{Append, AppendError, Partition, describe};
+use plimsoll_partition::{Append, AppendError, Partition, Role, describe};
 use plimsoll_record_batch::DecodeLimits;
 use plimsoll_types::{LeaderEpoch, Monotonic, TopicName};
 use plimsoll_watermark::{Mark, Signal, Watch, WatchState};
@@ -239,9 +239,24 @@ impl Lane {
         }
     }
 
+    /// Whether the replica leads in the term, and what earlier leaders committed is known to it
+    /// (I6).
+    fn may_load(&self, partition: &Partition) -> bool {
+        let leads = match *partition.role() {
+            Role::Leader { leader_epoch, .. } => self.term == Some(Some(leader_epoch)),
+            Role::Follower { .. } | Role::Idle => false,
+        };
+        leads && partition.is_settled()
+    }
+
     fn begin_load(&mut self, broker: &Arc<Broker>, now: Now) {
         let index = i32::try_from(self.shard.index).unwrap_or(i32::MAX);
         match broker.host.catalog.partition(OFFSETS_TOPIC, index) {
+            Ok(partition) if !self.may_load(&partition) => {
+                self.state = State::Idle {
+                    not_before: Some(now.monotonic + LOOK),
+                };
+            }
             Ok(partition) => {
                 let load = load(broker, &partition, &self.shard);
                 self.state = State::Loading { partition, load };

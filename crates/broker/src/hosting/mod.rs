@@ -7,6 +7,7 @@
 
 mod queue;
 mod replica;
+mod role;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -128,7 +129,7 @@ impl Host {
                             let Some((opening, index)) = work.lock().next() else {
                                 return;
                             };
-                            opening.open(self, index, progress);
+                            opening.open(self, image, index, progress);
                         }
                     });
                 }
@@ -183,6 +184,7 @@ impl Host {
         let same_policy = before
             .as_ref()
             .is_some_and(|before| *before.policy == policy);
+        let leaders = leaders(topic);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         let mut placed = Vec::with_capacity(topic.partitions.len());
         for (at, index) in (0..topic.partitions.len()).zip(0_u32..) {
@@ -199,7 +201,8 @@ impl Host {
                     (elsewhere(), Place::Elsewhere)
                 }
                 (_, Some(there)) => {
-                    if !same_policy {
+                    let led = before.as_ref().and_then(|before| before.leaders.get(at));
+                    if !same_policy || led != leaders.get(at) {
                         marks.push(key);
                     }
                     there
@@ -218,7 +221,7 @@ impl Host {
             id: topic.id,
             partitions,
             places: placed,
-            leaders: leaders(topic),
+            leaders,
             policy: Arc::new(policy),
         });
     }
@@ -305,6 +308,7 @@ fn leaders(topic: &Topic) -> Vec<Leadership> {
     let leadership = topic.partitions.iter().map(|partition| Leadership {
         leader: partition.leader,
         epoch: partition.leader_epoch,
+        version: partition.partition_epoch,
     });
     leadership.collect()
 }
@@ -322,8 +326,8 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn open(&self, host: &Host, index: usize, progress: &RecoveryProgress) {
-        let hosted = host.open(self.topic, index, &self.config);
+    fn open(&self, host: &Host, image: &Image, index: usize, progress: &RecoveryProgress) {
+        let hosted = host.open(image, self.topic, index, &self.config);
         if matches!(hosted, Hosted::Offline(_)) {
             progress.failed.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,8 +1,8 @@
 //! One replica on this node: opened, configured and removed as the metadata says.
 
-use plimsoll_controller::Topic;
 use plimsoll_controller::TopicConfig;
 use plimsoll_controller::config::Durability as TopicDurability;
+use plimsoll_controller::{Image, Topic};
 use plimsoll_partition::{
     Cleanup, Durability, Opened, Partition, PartitionConfig, PartitionId, Recovery, describe,
 };
@@ -32,9 +32,12 @@ impl Host {
         };
         let config = self.partition_config(&hosted.policy);
         match (hosted.partitions.get(at), hosted.place(at)) {
-            (Some(Hosted::Online(partition)), Place::Here) => partition.set_config(config),
+            (Some(Hosted::Online(partition)), Place::Here) => {
+                partition.set_config(config);
+                self.take_role(partition, key, &image);
+            }
             (Some(Hosted::Offline(_)), Place::Here | Place::Opening) => {
-                let opened = self.open(topic, at, &config);
+                let opened = self.open(&image, topic, at, &config);
                 self.put(key, opened);
             }
             _ => {}
@@ -88,9 +91,14 @@ impl Host {
         }
     }
 
-    pub(super) fn open(&self, topic: &Topic, index: usize, config: &PartitionConfig) -> Hosted {
-        let (Some(metadata), Ok(number)) = (topic.partitions.get(index), u32::try_from(index))
-        else {
+    pub(super) fn open(
+        &self,
+        image: &Image,
+        topic: &Topic,
+        index: usize,
+        config: &PartitionConfig,
+    ) -> Hosted {
+        let (Some(_), Ok(number)) = (topic.partitions.get(index), u32::try_from(index)) else {
             return Hosted::Offline("the metadata does not hold this partition".into());
         };
         let Some(data) = self.data.upgrade() else {
@@ -101,14 +109,12 @@ impl Host {
             topic_id: topic.id,
             index: number,
         };
-        let epoch = metadata.leader_epoch;
         let name = id.to_string();
-        match Partition::open(
+        match Partition::open_idle(
             &self.logs,
             &data,
             id,
             self.node,
-            epoch,
             config.clone(),
             &self.flushers,
         ) {
@@ -117,6 +123,7 @@ impl Host {
                 recovery,
             }) => {
                 report(&name, &recovery);
+                self.take_role(&partition, (topic.id, number), image);
                 Hosted::Online(partition)
             }
             Err(error) => {

@@ -9,12 +9,13 @@
 //! after everything that follows from the one before was set going; nobody else's records come
 //! between a rule's image and its own records.
 
+mod applier;
 mod codec;
+mod log;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,13 +23,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use plimsoll_controller::{Changes, Image, Misfit, Record};
 use plimsoll_partition::describe;
-use plimsoll_quorum::{Committed, Entry, Limits, Quorum, Room, Snapshot, Stopped};
+use plimsoll_quorum::{Limits, Room, Snapshot, Stopped, raft};
 use plimsoll_types::NodeId;
 
+use crate::clock::Clock;
+use applier::{Applier, Tickets};
 pub use codec::CodecError;
+use log::{Fault, Log};
 use transaction::{Applied, Ticket};
 
 /// Where the metadata log lives in a data directory.
@@ -37,6 +41,10 @@ pub(crate) const METADATA_DIR: &str = "metadata";
 const MAX_TRIES: usize = 32;
 /// How long a change waits for this node's other changes.
 const TURN: Duration = Duration::from_secs(30);
+/// Between two attempts to reach the quorum's leader, unless something is applied meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a change tries to reach it.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What is done with each new image, before anybody's change is answered.
 type Follow = Box<dyn Fn(&Arc<Image>, &Changes) + Send + Sync>;
@@ -44,24 +52,18 @@ type Follow = Box<dyn Fn(&Arc<Image>, &Changes) + Send + Sync>;
 /// The newest image, and the log behind it.
 pub(crate) struct Metadata {
     node: NodeId,
+    clock: Arc<dyn Clock>,
     image: ArcSwap<Image>,
-    quorum: Quorum,
+    log: Log,
     /// One change of this node at a time: they would only make each other void.
     turn: Mutex<()>,
     applier: Mutex<Applier>,
+    /// Rung when something was applied.
+    moved: Condvar,
     next_ticket: AtomicU64,
     follow: OnceLock<Follow>,
     /// Whether it was logged that nothing can be changed any more.
     told_of_stop: AtomicBool,
-}
-
-/// Takes the committed entries in order. Whoever waits for an entry drives it.
-struct Applier {
-    committed: Committed,
-    /// The last entry that was applied or void.
-    index: u64,
-    /// What became of this node's own transactions, until they are asked for.
-    outcomes: HashMap<u64, Option<u64>>,
 }
 
 /// A change that happened.
@@ -90,6 +92,10 @@ pub enum ChangeError<R> {
     /// happen.
     #[error("too many others change the metadata at this moment; try again")]
     Conflict,
+    /// The quorum has no leader, or this node does not reach it. It did not happen, unless it was
+    /// already on its way there when it was given up.
+    #[error("the metadata cannot be changed just now: no controller answers")]
+    NoController,
     /// Earlier changes take too long. It did not happen.
     #[error("earlier changes of the metadata take too long; try again")]
     Busy,
@@ -102,6 +108,9 @@ pub enum MetadataError {
     /// The log did not open.
     #[error(transparent)]
     Quorum(#[from] plimsoll_quorum::OpenError),
+    /// The machine gives no thread.
+    #[error("no thread for following the metadata")]
+    Thread(#[source] std::io::Error),
     /// An entry cannot be read.
     #[error("entry {index} of the metadata log cannot be read")]
     Entry {
@@ -121,8 +130,12 @@ pub enum MetadataError {
 }
 
 impl Metadata {
-    /// Reads the metadata log below `data_dir`, for `node`. Blocks on the disk.
-    pub(crate) fn open(data_dir: &Path, node: NodeId) -> Result<Self, MetadataError> {
+    /// Reads the metadata log below `data_dir`, for `node`, which is alone. Blocks on the disk.
+    pub(crate) fn open(
+        data_dir: &Path,
+        node: NodeId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, MetadataError> {
         let opened = plimsoll_quorum::open(&data_dir.join(METADATA_DIR), Limits::default())?;
         if opened.recovery.cut_bytes > 0 {
             let bytes = opened.recovery.cut_bytes;
@@ -130,42 +143,72 @@ impl Metadata {
         }
         let (mut image, mut index) = match &opened.snapshot {
             None => (Image::default(), 0),
-            Some(Snapshot { index, bytes }) => {
-                let image =
-                    codec::decode_snapshot(bytes).map_err(|source| MetadataError::Entry {
-                        index: *index,
-                        source,
-                    })?;
-                (image, *index)
-            }
+            Some(snapshot) => (applier::decode(snapshot)?, snapshot.index),
         };
-        let mut next_ticket = 0;
         for entry in opened.entries {
             index = entry.index;
-            let (applied, ticket) = apply(&image, &entry)?;
-            if let Applied::Moved(after) = applied {
+            if let (Applied::Moved(after), _) = applier::apply(&image, &entry)? {
                 image = *after;
             }
-            if let Some(ticket) = ticket.filter(|ticket| ticket.proposer == node) {
-                next_ticket = next_ticket.max(ticket.number + 1);
-            }
         }
-        Ok(Self {
+        let applier = Applier {
+            committed: Some(opened.committed),
+            index,
+            ..Applier::default()
+        };
+        Ok(Arc::new(Self::new(
             node,
-            // Above every version there was, so a ticket names one transaction for ever, snapshot
-            // or not: a transaction that counts moves the version.
-            next_ticket: AtomicU64::new(next_ticket.max(image.version())),
+            clock,
+            image,
+            Log::Lone(opened.quorum),
+            applier,
+        )))
+    }
+
+    /// Follows the log of the quorum that `opened` is part of, for `node`. What was committed
+    /// before comes by and by; see [`Metadata::catch_up`].
+    pub(crate) fn join(
+        opened: raft::Opened,
+        node: NodeId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, MetadataError> {
+        if opened.recovery.cut_bytes > 0 {
+            let bytes = opened.recovery.cut_bytes;
+            tracing::info!(event = "metadata_torn_tail_cut", bytes);
+        }
+        let (image, index) = match &opened.snapshot {
+            None => (Image::default(), 0),
+            Some(snapshot) => (applier::decode(snapshot)?, snapshot.index),
+        };
+        let applier = Applier {
+            index,
+            ..Applier::default()
+        };
+        let log = Log::Cluster(opened.quorum);
+        let metadata = Arc::new(Self::new(node, clock, image, log, applier));
+        let (follower, committed) = (Arc::downgrade(&metadata), opened.committed);
+        std::thread::Builder::new()
+            .name("metadata".to_owned())
+            .spawn(move || applier::run(&follower, &committed))
+            .map_err(MetadataError::Thread)?;
+        Ok(metadata)
+    }
+
+    fn new(node: NodeId, clock: Arc<dyn Clock>, image: Image, log: Log, applier: Applier) -> Self {
+        // Drawn, so that no transaction of an earlier process of this node has the same.
+        let (first, _) = uuid::Uuid::new_v4().as_u64_pair();
+        Self {
+            node,
+            clock,
             image: ArcSwap::from_pointee(image),
-            quorum: opened.quorum,
+            log,
             turn: Mutex::new(()),
-            applier: Mutex::new(Applier {
-                committed: opened.committed,
-                index,
-                outcomes: HashMap::new(),
-            }),
+            applier: Mutex::new(applier),
+            moved: Condvar::new(),
+            next_ticket: AtomicU64::new(first),
             follow: OnceLock::new(),
             told_of_stop: AtomicBool::new(false),
-        })
+        }
     }
 
     /// From here on `follow` is called with each new image, in order, and with what is new in it,
@@ -174,13 +217,20 @@ impl Metadata {
         &self,
         follow: impl Fn(&Arc<Image>, &Changes) + Send + Sync + 'static,
     ) {
+        // In the turn of the applier: no image falls between.
+        let _applier = self.applier.lock();
         let first = self.follow.set(Box::new(follow)).is_ok();
         debug_assert!(first, "one follower");
     }
 
     /// Why nothing can be changed any more, if so. Waits for no change.
     pub(crate) fn stopped(&self) -> Option<Stopped> {
-        self.quorum.stopped()
+        let halted = || {
+            let applier = self.applier.try_lock()?;
+            let reason = applier.halted.clone()?;
+            Some(Stopped { reason })
+        };
+        self.log.stopped().or_else(halted)
     }
 
     /// The newest image.
@@ -188,8 +238,34 @@ impl Metadata {
         self.image.load_full()
     }
 
+    /// The term in which this node leads the quorum, if it does.
+    pub(crate) fn leading_term(&self) -> Option<u64> {
+        self.log.leading_term()
+    }
+
+    /// Who leads the quorum, as far as is known here.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.log.leader(self.node)
+    }
+
+    /// The quorum, in a cluster.
+    pub(crate) fn quorum(&self) -> Option<&raft::Quorum> {
+        match &self.log {
+            Log::Lone(_) => None,
+            Log::Cluster(quorum) => Some(quorum),
+        }
+    }
+
+    /// Returns once the image holds all that was committed before the call. Blocks.
+    fn catch_up(&self) -> Result<(), Fault> {
+        match self.log.barrier()? {
+            Some(index) => self.reach(index),
+            None => Ok(()),
+        }
+    }
+
     /// Makes the records of `rule` durable and publishes the next image; what follows from it has
-    /// been set going when this returns. Blocks on the disk.
+    /// been set going when this returns. Blocks.
     pub(crate) fn change<T, R>(
         &self,
         rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R>,
@@ -197,7 +273,26 @@ impl Metadata {
         let Some(_turn) = self.turn.try_lock_for(TURN) else {
             return Err(ChangeError::Busy);
         };
-        for _ in 0..MAX_TRIES {
+        let mut tickets = Tickets::new(&self.applier);
+        let mut tried = Vec::new();
+        let given_up = self.clock.now() + PATIENCE;
+        // Who leads the quorum has nobody's change to learn of, but by its own conflict.
+        let mut fresh = self.leading_term().is_some();
+        while tried.len() < MAX_TRIES {
+            if !fresh {
+                match self.catch_up() {
+                    Ok(()) => fresh = true,
+                    Err(Fault::Failed(error)) => return Err(self.failed(&*error)),
+                    Err(Fault::NotNow | Fault::Unknown) if self.clock.now() < given_up => {
+                        self.pause();
+                        continue;
+                    }
+                    Err(Fault::NotNow | Fault::Unknown) => return Err(ChangeError::NoController),
+                }
+            }
+            if let Some(changed) = changed(&tickets, &mut tried) {
+                return Ok(changed);
+            }
             let before = self.image.load_full();
             let (records, outcome) = rule(&before).map_err(ChangeError::Refused)?;
             if records.is_empty() {
@@ -209,123 +304,82 @@ impl Metadata {
             for record in &records {
                 after.apply(record).map_err(|error| storage(&error))?;
             }
-            if let Some(version) = self
-                .commit(before.version(), &records)
-                .map_err(storage_of)?
-            {
-                return Ok(Changed { outcome, version });
+            let ticket = Ticket {
+                proposer: self.node,
+                number: self.next_ticket.fetch_add(1, Ordering::Relaxed),
+            };
+            tickets.expect(ticket.number);
+            tried.push(Some(outcome));
+            let entry = transaction::encode(before.version(), ticket, &records);
+            match self.propose(room_for(&records), entry) {
+                Ok(()) => {
+                    if let Some(changed) = changed(&tickets, &mut tried) {
+                        return Ok(changed);
+                    }
+                }
+                Err(Fault::Failed(error)) => return Err(self.failed(&*error)),
+                Err(Fault::NotNow | Fault::Unknown) => {
+                    fresh = false;
+                    self.pause();
+                }
             }
         }
         Err(ChangeError::Conflict)
     }
 
-    /// Proposes a transaction and applies the log up to it. The version it made, if it was not
-    /// void.
-    fn commit(
-        &self,
-        expected: u64,
-        records: &[Record],
-    ) -> Result<Option<u64>, Box<dyn std::error::Error>> {
-        let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let ticket = Ticket {
-            proposer: self.node,
-            number,
-        };
-        let entry = transaction::encode(expected, ticket, records);
-        let index = self.propose(room_for(records), entry)?;
+    /// Commits an entry and applies the log up to it.
+    fn propose(&self, room: Room, entry: Bytes) -> Result<(), Fault> {
+        let index = self.log.propose(room, entry)?;
+        self.reach(index)
+    }
+
+    /// Waits a little, or until something is applied.
+    fn pause(&self) {
         let mut applier = self.applier.lock();
-        self.apply_to(&mut applier, index)?;
-        let outcome = applier.outcomes.remove(&number);
-        debug_assert!(outcome.is_some(), "an own entry has a ticket");
-        Ok(outcome.flatten())
+        self.moved.wait_for(&mut applier, PAUSE);
     }
 
-    fn propose(&self, room: Room, entry: Bytes) -> Result<u64, Box<dyn std::error::Error>> {
-        let proposal = self.quorum.propose_within(room, entry);
-        let index = proposal
-            .map_err(Box::<dyn std::error::Error>::from)
-            .and_then(|proposal| Ok(proposal.wait()?));
-        index.inspect_err(|_| self.tell_of_stop())
-    }
-
-    /// Applies what is committed, up to the entry `index` at least.
-    fn apply_to(
-        &self,
-        applier: &mut Applier,
-        index: u64,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        while applier.index < index {
-            let entry = applier.committed.next()?;
-            self.take(applier, &entry)?;
-        }
-        Ok(())
-    }
-
-    fn take(&self, applier: &mut Applier, entry: &Entry) -> Result<(), MetadataError> {
-        let before = self.image.load_full();
-        let (applied, ticket) = apply(&before, entry)?;
-        applier.index = entry.index;
-        let mut version = None;
-        if let Applied::Moved(after) = applied {
-            let after: Arc<Image> = Arc::from(after);
-            let changes = after.changes_since(&before);
-            version = Some(after.version());
-            self.image.store(Arc::clone(&after));
-            if let Some(follow) = self.follow.get() {
-                follow(&after, &changes);
-            }
-            self.snapshot_if_worth_it(&after, entry.index);
-        }
-        if let Some(ticket) = ticket.filter(|ticket| ticket.proposer == self.node) {
-            applier.outcomes.insert(ticket.number, version);
-        }
-        Ok(())
-    }
-
-    fn tell_of_stop(&self) {
+    fn failed<R>(&self, error: &dyn std::error::Error) -> ChangeError<R> {
         if let Some(Stopped { reason }) = self.stopped()
             && !self.told_of_stop.swap(true, Ordering::Relaxed)
         {
             tracing::error!(event = "metadata_log_stopped", error = %reason);
         }
+        storage(error)
     }
 
     /// A failed snapshot costs only space: the log before it still stands.
     fn snapshot_if_worth_it(&self, image: &Image, index: u64) {
-        if !self.quorum.wants_snapshot() {
+        if !self.log.wants_snapshot() {
             return;
         }
         let snapshot = Snapshot {
             index,
             bytes: codec::encode_snapshot(image),
         };
-        if let Err(error) = self.quorum.install_snapshot(&snapshot) {
+        if let Err(error) = self.log.install_snapshot(&snapshot) {
             tracing::warn!(event = "metadata_snapshot_failed", error = %describe(&error));
+        }
+    }
+
+    /// Takes no more part in the quorum. Blocks until its files are closed.
+    pub(crate) fn close(&self) {
+        if let Log::Cluster(quorum) = &self.log {
+            quorum.shutdown();
         }
     }
 }
 
-fn apply(image: &Image, entry: &Entry) -> Result<(Applied, Option<Ticket>), MetadataError> {
-    let index = entry.index;
-    let transaction = transaction::decode(&entry.bytes)
-        .map_err(|source| MetadataError::Entry { index, source })?;
-    let applied = transaction
-        .apply(image)
-        .map_err(|source| MetadataError::Misfit { index, source })?;
-    Ok((applied, transaction.ticket))
+/// What a change that came through has come to.
+fn changed<T>(tickets: &Tickets<'_>, tried: &mut [Option<T>]) -> Option<Changed<T>> {
+    let (at, version) = tickets.moved()?;
+    let outcome = tried.get_mut(at)?.take()?;
+    Some(Changed { outcome, version })
 }
 
 fn storage<R>(error: &dyn std::error::Error) -> ChangeError<R> {
     let why = describe(error).into();
     ChangeError::Storage { why }
-}
-
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the shape that map_err asks for"
-)]
-fn storage_of<R>(error: Box<dyn std::error::Error>) -> ChangeError<R> {
-    storage(&*error)
 }
 
 /// Deletions and configs make room on a full disk, a start needs its registration, and a cluster

@@ -278,7 +278,7 @@ pub(crate) fn batch(values: &[&str]) -> Bytes {
     builder.build(Offset::ZERO).unwrap()
 }
 
-fn config() -> BrokerConfig {
+pub(crate) fn config() -> BrokerConfig {
     BrokerConfig {
         node: NodeId::new(1).unwrap(),
         cluster_id: "test-cluster".to_owned(),

@@ -1,0 +1,207 @@
+//! The active controller's duties: fencing, elections, completing reassignments, giving
+//! leaderships back to the preferred leaders, and recovery by inspection.
+//!
+//! One part looks, ten times a second, and must never wait; another does what was decided.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll_controller::liveness::Decision;
+use plimsoll_controller::rules::{self, LogAnswer, RecoverUnclean};
+use plimsoll_controller::{Image, Record, Refusal};
+use plimsoll_types::{Monotonic, NodeId, PartitionKey};
+use plimsoll_wire::peer::{Reply, Request};
+
+use super::{Member, PeerError};
+use crate::Broker;
+use crate::metadata::ChangeError;
+
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a node may take to say that it is there.
+const PROBE: Duration = Duration::from_millis(200);
+/// Between two rounds of what is not urgent.
+const UPKEEP: Duration = Duration::from_secs(1);
+/// How long a node may take to say what its logs hold.
+const INSPECT: Duration = Duration::from_secs(1);
+/// How long is waited for all to say so, where the policy does not wait for ever.
+const INSPECTION: Duration = Duration::from_secs(5);
+/// Most partitions that are inspected in one round.
+const MAX_INSPECTED: usize = 100;
+
+impl Broker {
+    /// Looks after the nodes, while the quorum leads here.
+    pub(super) async fn run_watch(self: Arc<Self>) {
+        let Some(member) = &self.member else { return };
+        let mut term = None;
+        loop {
+            let leads = self.metadata.leading_term();
+            if leads != term {
+                let mut liveness = member.liveness.lock();
+                match leads {
+                    Some(_) => liveness.became_controller(self.clock.now()),
+                    None => liveness.resigned(),
+                }
+                term = leads;
+                tracing::info!(event = "controller", active = leads.is_some(), term = ?leads);
+            }
+            if leads.is_some() {
+                self.look(member);
+            }
+            self.pause(TICK).await;
+        }
+    }
+
+    /// Decides by what is known now. Does not wait for anything.
+    pub(super) fn look(&self, member: &Member) {
+        let image = self.metadata.image();
+        let decisions = member.liveness.lock().tick(self.clock.now(), &image);
+        if decisions.is_empty() {
+            return;
+        }
+        let mut waiting = member.decisions.lock();
+        for decision in decisions {
+            if !waiting.contains(&decision) {
+                waiting.push(decision);
+            }
+        }
+        drop(waiting);
+        member.decided.notify();
+    }
+
+    /// Does what was decided.
+    pub(super) async fn run_decisions(self: Arc<Self>) {
+        let Some(member) = &self.member else { return };
+        loop {
+            member.decided.notified().await;
+            let decisions = std::mem::take(&mut *member.decisions.lock());
+            if self.metadata.leading_term().is_none() {
+                continue;
+            }
+            for decision in decisions {
+                self.carry_out(member, decision).await;
+            }
+            self.settle_cluster().await;
+        }
+    }
+
+    async fn carry_out(self: &Arc<Self>, member: &Member, decision: Decision) {
+        if let Decision::Probe { node } = decision {
+            let probed = member.peers.call(node, Request::Probe, PROBE).await;
+            if let Err(PeerError::Unreachable(why)) = probed {
+                tracing::info!(event = "node_gone", %node, why);
+                member.liveness.lock().suspect(node, self.clock.now());
+                self.look(member);
+            }
+            return;
+        }
+        // A node that came back meanwhile is not to be fenced for what it was.
+        if let Decision::Fence { node, .. } = &decision
+            && *node == self.config.node
+        {
+            return;
+        }
+        tracing::info!(event = "controller_decided", decision = ?decision);
+        let told = format!("{decision:?}");
+        let done = self.change_until_done(move |image| decision.records(image));
+        if let Err(error) = done.await {
+            tracing::info!(event = "decision_overtaken", decision = told, %error);
+        }
+    }
+
+    /// Elects whom can be elected and completes what can be completed.
+    async fn settle_cluster(self: &Arc<Self>) {
+        if rules::settle(&self.metadata.image()).is_empty() {
+            return;
+        }
+        let settled = self.change_until_done(|image| Ok(rules::settle(image)));
+        report("settle", settled.await);
+    }
+
+    /// What can wait a second, while the quorum leads here.
+    pub(super) async fn run_upkeep(self: Arc<Self>) {
+        let Some(member) = &self.member else { return };
+        let mut leaderless: HashMap<PartitionKey, Monotonic> = HashMap::new();
+        loop {
+            self.pause(UPKEEP).await;
+            if self.metadata.leading_term().is_none() {
+                leaderless.clear();
+                continue;
+            }
+            self.settle_cluster().await;
+            let stable = member.liveness.lock().stable(self.clock.now());
+            if !rules::balance_leaders(&self.metadata.image(), &stable).is_empty() {
+                let rule = move |image: &Image| {
+                    let records = rules::balance_leaders(image, &stable);
+                    Ok::<(Vec<Record>, ()), Refusal>((records, ()))
+                };
+                report("balance", self.commit(rule).await);
+            }
+            self.inspect(member, &mut leaderless).await;
+        }
+    }
+
+    /// Asks what the logs of partitions without a leader hold, where their policy allows to choose
+    /// by that.
+    async fn inspect(
+        self: &Arc<Self>,
+        member: &Member,
+        since: &mut HashMap<PartitionKey, Monotonic>,
+    ) {
+        let image = self.metadata.image();
+        let wanted: Vec<_> = rules::recoveries_wanted(&image)
+            .take(MAX_INSPECTED)
+            .collect();
+        since.retain(|key, _| wanted.iter().any(|wanted| wanted.key == *key));
+        for wanted in wanted {
+            let mut answers = Vec::new();
+            for node in &wanted.ask {
+                answers.extend(self.log_answer(member, &image, *node, wanted.key).await);
+            }
+            let now = self.clock.now();
+            let begun = *since.entry(wanted.key).or_insert(now);
+            let wish = RecoverUnclean {
+                key: wanted.key,
+                answers,
+                timed_out: now.since(begun) >= INSPECTION,
+            };
+            let rule = move |image: &Image| Ok((rules::recover_unclean(image, &wish)?, ()));
+            report("recovery", self.commit(rule).await);
+        }
+    }
+
+    async fn log_answer(
+        &self,
+        member: &Member,
+        image: &Image,
+        node: NodeId,
+        key: PartitionKey,
+    ) -> Option<LogAnswer> {
+        let broker_epoch = image.node(node)?.broker_epoch;
+        let rows = if node == self.config.node {
+            self.log_infos(vec![key]).await
+        } else {
+            let request = Request::LogInfo(vec![key]);
+            match member.peers.call(node, request, INSPECT).await {
+                Ok(Reply::LogInfo(rows)) => rows,
+                Ok(_) | Err(_) => return None,
+            }
+        };
+        let row = rows.into_iter().find(|row| row.key == key)?;
+        Some(LogAnswer {
+            node,
+            broker_epoch,
+            last_epoch: row.last_epoch,
+            log_end: row.log_end,
+            durable_end: row.durable_end,
+            trusted: row.trusted,
+        })
+    }
+}
+
+fn report(what: &str, outcome: Result<(), ChangeError<Refusal>>) {
+    if let Err(error) = outcome {
+        tracing::info!(event = "controller_change_failed", what, %error);
+    }
+}

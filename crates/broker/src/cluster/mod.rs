@@ -1,0 +1,267 @@
+//! Being one node of several: registering, signs of life, and what the active controller does.
+//!
+//! Each node sends a [heartbeat] to the active controller, which is the leader of the metadata
+//! quorum. What the controller decides ([`control`]) it decides by rules on the metadata, as any
+//! node's change is made: a second controller that does not know yet that it is none can only make
+//! entries that are void. A node that hears no answer stops trusting [itself](session) before the
+//! others stop trusting it.
+//!
+//! Not here: connections ([`Peers`] reaches the other nodes), and replication.
+
+mod answer;
+mod control;
+mod heartbeat;
+mod session;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use plimsoll_controller::liveness::{Decision, Liveness, LivenessConfig};
+use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, IsrChange};
+use plimsoll_controller::{Changes, Image, Listener, Record, Refusal};
+use plimsoll_quorum::raft;
+use plimsoll_segment_log::Shutdown;
+use plimsoll_types::{NodeId, PartitionEpoch};
+use plimsoll_watermark::Signal;
+use plimsoll_wire::peer::{Reply, Request};
+
+use crate::Broker;
+use crate::metadata::ChangeError;
+use session::Session;
+pub use session::Trust;
+
+/// How long a node may be silent before it is fenced.
+pub(crate) const SESSION: Duration = Duration::from_secs(3);
+/// How long a node must have been well before leaderships go back to it.
+const STABLE: Duration = Duration::from_secs(300);
+/// Between two attempts to register.
+const REGISTER_AGAIN: Duration = Duration::from_millis(200);
+
+/// Reaches the brokers of the other nodes.
+#[async_trait]
+pub trait Peers: Send + Sync {
+    /// One request to a node and its reply.
+    async fn call(
+        &self,
+        to: NodeId,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Reply, PeerError>;
+
+    /// Where the nodes are from now on, by the metadata: all of them, with their peer addresses.
+    fn addresses(&self, nodes: Vec<(NodeId, String)>);
+}
+
+/// Why there is no reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// There is no connection: the node's address refuses one, or is not known.
+    #[error("the node cannot be reached: {0}")]
+    Unreachable(String),
+    /// The request may have arrived.
+    #[error("the reply was lost: {0}")]
+    Lost(String),
+}
+
+/// What makes a broker a member of a cluster.
+pub struct Membership {
+    /// This node's part of the metadata quorum.
+    pub quorum: raft::Opened,
+    /// The way to the other nodes.
+    pub peers: Arc<dyn Peers>,
+    /// Where they reach this one, `HOST:PORT`.
+    pub peer_address: String,
+}
+
+/// A broker's state as a member.
+pub(crate) struct Member {
+    peers: Arc<dyn Peers>,
+    peer_address: String,
+    dir_id: [u8; 16],
+    shutdown: rules::Shutdown,
+    pub(crate) session: Session,
+    liveness: Mutex<Liveness>,
+    /// What the controller is to do next, as of its last look.
+    decisions: Mutex<Vec<Decision>>,
+    /// Rung when there are decisions.
+    decided: Signal,
+    /// Rung when a heartbeat is due at once.
+    beat: Signal,
+}
+
+impl Member {
+    pub(crate) fn new(
+        peers: Arc<dyn Peers>,
+        peer_address: String,
+        dir_id: [u8; 16],
+        shutdown: &Shutdown,
+    ) -> Self {
+        let shutdown = match shutdown {
+            Shutdown::First | Shutdown::Clean(_) => rules::Shutdown::Clean,
+            Shutdown::Crash { same_boot: true } => rules::Shutdown::CrashSameBoot,
+            Shutdown::Crash { same_boot: false } => rules::Shutdown::Lossy,
+        };
+        let config = LivenessConfig {
+            session: SESSION,
+            stable_after: STABLE,
+        };
+        Self {
+            peers,
+            peer_address,
+            dir_id,
+            shutdown,
+            session: Session::default(),
+            liveness: Mutex::new(Liveness::new(config)),
+            decisions: Mutex::default(),
+            decided: Signal::new(),
+            beat: Signal::new(),
+        }
+    }
+
+    /// Follows the metadata: tells the peers' addresses.
+    pub(crate) fn follow(&self, image: &Image, changes: &Changes) {
+        if changes.nodes_changed {
+            let book = image.address_book();
+            self.peers
+                .addresses(book.map(|(node, at)| (node, at.to_owned())).collect());
+        }
+    }
+}
+
+impl Broker {
+    /// How far this node may trust what it knows, by the answers to its heartbeats.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        match &self.member {
+            None => Trust::Full,
+            Some(member) => member.session.trust(self.clock.now(), SESSION),
+        }
+    }
+
+    /// Registers this process; returns once the cluster has it. Where the node is alone there is
+    /// nothing to do.
+    pub async fn join(self: &Arc<Self>) {
+        let Some(member) = &self.member else { return };
+        let register = rules::RegisterNode {
+            rack: self.config.rack.clone(),
+            listeners: vec![Listener {
+                name: "PLAINTEXT".to_owned(),
+                host: self.config.advertised.host.clone(),
+                port: self.config.advertised.port,
+            }],
+            peer: member.peer_address.clone(),
+            ..rules::RegisterNode::new(
+                self.config.node,
+                *uuid::Uuid::new_v4().as_bytes(),
+                member.dir_id,
+                member.shutdown,
+            )
+        };
+        let register = Arc::new(register);
+        let mut failing = false;
+        loop {
+            let wish = Arc::clone(&register);
+            let registered =
+                self.change_until_done(move |image| rules::register_node(image, &wish));
+            match registered.await {
+                Ok(()) => break,
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(event = "not_registered", %error);
+                    }
+                }
+            }
+            self.pause(REGISTER_AGAIN).await;
+        }
+        let image = self.metadata.image();
+        let known = image.node(self.config.node);
+        if let Some(known) = known.filter(|known| known.incarnation == register.incarnation) {
+            member.session.registered(known.broker_epoch);
+            let broker_epoch = known.broker_epoch.0;
+            tracing::info!(event = "registered", broker_epoch);
+        }
+        member.beat.notify();
+    }
+
+    /// Takes part in the cluster for as long as it is polled: signs of life, and the controller's
+    /// duties while the quorum leads here. A node runs one of these, after [`Broker::join`]. It
+    /// ends at once where the node is alone.
+    pub fn run_cluster(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut parts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+        if self.member.is_some() {
+            parts.push(Box::pin(Arc::clone(self).run_heartbeats()));
+            parts.push(Box::pin(Arc::clone(self).run_watch()));
+            parts.push(Box::pin(Arc::clone(self).run_decisions()));
+            parts.push(Box::pin(Arc::clone(self).run_upkeep()));
+        }
+        std::future::poll_fn(move |cx| {
+            parts.retain_mut(|part| part.as_mut().poll(cx).is_pending());
+            if parts.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+    }
+
+    /// A connection to `node` closed, and a new one was refused: it is looked into at once.
+    pub fn suspect(&self, node: NodeId) {
+        if let Some(member) = &self.member {
+            member.session.suspect(node);
+            member.beat.notify();
+        }
+    }
+
+    /// Puts changes of ISRs that this node's leaders propose; an outcome a change, in order.
+    ///
+    /// # Errors
+    /// It is not known whether any of them happened, unless the error says that none did.
+    pub async fn alter_isr(
+        self: &Arc<Self>,
+        changes: Vec<IsrChange>,
+    ) -> Result<Vec<Result<PartitionEpoch, AlterRefusal>>, ChangeError<Refusal>> {
+        let epoch = self.member.as_ref().and_then(|m| m.session.epoch());
+        let node = self.config.node;
+        self.commit(move |image| {
+            let known = image.node(node).map(|known| known.broker_epoch);
+            let wish = AlterPartition {
+                node,
+                broker_epoch: epoch.or(known).unwrap_or_default(),
+                changes: changes.clone(),
+            };
+            let altered = rules::alter_partition(image, &wish)?;
+            Ok((altered.records, altered.outcomes))
+        })
+        .await
+    }
+
+    /// Changes the metadata by a rule that makes a part of its records at a time, until it makes
+    /// none.
+    pub(crate) async fn change_until_done(
+        self: &Arc<Self>,
+        rule: impl Fn(&Image) -> Result<Vec<Record>, Refusal> + Send + Sync + 'static,
+    ) -> Result<(), ChangeError<Refusal>> {
+        let rule = Arc::new(rule);
+        loop {
+            let rule = Arc::clone(&rule);
+            let made = self.commit(move |image| {
+                let records = rule(image)?;
+                let made = records.len();
+                Ok((records, made))
+            });
+            if made.await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) async fn pause(&self, time: Duration) {
+        self.clock.sleep_until(self.clock.now() + time).await;
+    }
+}

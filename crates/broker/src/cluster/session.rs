@@ -1,0 +1,128 @@
+//! A node's trust in itself, by the answers to its heartbeats.
+//!
+//! The controller fences a node that was silent for a session. Counted from the *sending* of the
+//! last heartbeat that was answered, the node stops earlier: what it alone vouches for after 0.6
+//! of a session, everything after a whole one.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use plimsoll_types::{BrokerEpoch, Monotonic, NodeId};
+
+/// How far a node may trust what it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The controller hears this node.
+    Full,
+    /// Others may lead in its place soon: it vouches for nothing alone.
+    Doubtful,
+    /// Others may lead in its place by now.
+    None,
+}
+
+/// The word for "never heard".
+const NEVER: u64 = 0;
+
+#[derive(Default)]
+pub(crate) struct Session {
+    /// When the last heartbeat that was answered was sent, in milliseconds, plus one.
+    heard: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    epoch: Option<BrokerEpoch>,
+    draining: bool,
+    drained: bool,
+    suspects: BTreeSet<NodeId>,
+}
+
+impl Session {
+    pub(super) fn trust(&self, now: Monotonic, session: Duration) -> Trust {
+        let heard = self.heard.load(Ordering::Acquire);
+        if heard == NEVER {
+            return Trust::None;
+        }
+        let heard = Monotonic::from_start(Duration::from_millis(heard - 1));
+        let silent = now.since(heard);
+        if silent < session * 3 / 5 {
+            Trust::Full
+        } else if silent < session {
+            Trust::Doubtful
+        } else {
+            Trust::None
+        }
+    }
+
+    /// The process is registered.
+    pub(super) fn registered(&self, epoch: BrokerEpoch) {
+        let mut state = self.state.lock();
+        state.epoch = Some(epoch);
+        self.heard.store(NEVER, Ordering::Release);
+    }
+
+    /// The controller does not know this process, or not any more.
+    pub(super) fn lost(&self) {
+        self.heard.store(NEVER, Ordering::Release);
+        self.state.lock().epoch = None;
+    }
+
+    pub(super) fn epoch(&self) -> Option<BrokerEpoch> {
+        self.state.lock().epoch
+    }
+
+    /// The controller answered a heartbeat that was sent at `sent`.
+    pub(super) fn answered(&self, sent: Monotonic, drained: bool) {
+        let ms = u64::try_from(sent.since_start().as_millis()).unwrap_or(u64::MAX - 1);
+        self.heard.fetch_max(ms + 1, Ordering::AcqRel);
+        self.state.lock().drained = drained;
+    }
+
+    pub(super) fn suspect(&self, node: NodeId) {
+        self.state.lock().suspects.insert(node);
+    }
+
+    pub(super) fn take_suspects(&self) -> Vec<NodeId> {
+        std::mem::take(&mut self.state.lock().suspects)
+            .into_iter()
+            .collect()
+    }
+
+    pub(super) fn drain(&self) {
+        self.state.lock().draining = true;
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.state.lock().draining
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.state.lock().drained
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_that_hears_no_answer_trusts_itself_less_and_less() {
+        let session = Session::default();
+        let at = |ms| Monotonic::from_start(Duration::from_millis(ms));
+        let trust = |ms| session.trust(at(ms), Duration::from_millis(1000));
+        assert_eq!(trust(0), Trust::None, "never heard");
+        session.answered(at(100), false);
+        session.answered(at(50), false);
+        assert_eq!(trust(699), Trust::Full);
+        assert_eq!(
+            (trust(700), trust(1099)),
+            (Trust::Doubtful, Trust::Doubtful)
+        );
+        assert_eq!(trust(1100), Trust::None);
+        session.registered(BrokerEpoch(3));
+        assert_eq!(trust(101), Trust::None, "another process than was heard");
+    }
+}
