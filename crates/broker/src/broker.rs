@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use plimsoll_controller::{Image, Listener, Record, Refusal, rules};
 use plimsoll_record_batch::DecodeLimits;
+use plimsoll_replicator::Replicas;
 use plimsoll_segment_log::{DataDir, DataDirError, FlushPool, LogHost};
 use plimsoll_types::NodeId;
 
@@ -145,6 +146,9 @@ impl Broker {
             catalog: Catalog::default(),
             bell: Arc::clone(groups.signal()),
             queue: Queue::default(),
+            clock: Arc::clone(&clock),
+            replicas: Replicas::new(config.node, plimsoll_replicator::Config::agreed()),
+            in_cluster: member.is_some(),
             shape: Mutex::default(),
             rounds: AtomicU64::new(0),
         };

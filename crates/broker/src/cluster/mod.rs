@@ -11,6 +11,7 @@
 mod answer;
 mod control;
 mod heartbeat;
+mod replication;
 mod session;
 
 use std::future::Future;
@@ -199,6 +200,10 @@ impl Broker {
             parts.push(Box::pin(Arc::clone(self).run_watch()));
             parts.push(Box::pin(Arc::clone(self).run_decisions()));
             parts.push(Box::pin(Arc::clone(self).run_upkeep()));
+            parts.push(Box::pin(Arc::clone(self).run_ticks()));
+            parts.push(Box::pin(Arc::clone(self).run_work()));
+            parts.push(Box::pin(Arc::clone(self).run_proposals()));
+            parts.push(Box::pin(Arc::clone(self).run_reports()));
         }
         std::future::poll_fn(move |cx| {
             parts.retain_mut(|part| part.as_mut().poll(cx).is_pending());

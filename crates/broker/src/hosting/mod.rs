@@ -18,11 +18,13 @@ use plimsoll_controller::config;
 use plimsoll_controller::{Changes, Image, NodeDefaults, Topic, TopicChange};
 use plimsoll_partition::{PartitionConfig, describe};
 use plimsoll_record_batch::DecodeLimits;
+use plimsoll_replicator::{PeerInfo, Replicas};
 use plimsoll_segment_log::{DataDir, FlushPool, Identity, LogHost};
 use plimsoll_types::NodeId;
 use plimsoll_watermark::Signal;
 
 use crate::catalog::{Catalog, Hosted, HostedTopic, Leadership, Place, TopicPolicy};
+use crate::clock::Clock;
 use queue::Key;
 pub(crate) use queue::Queue;
 
@@ -40,6 +42,10 @@ pub(crate) struct Host {
     /// Rung when a replica was opened.
     pub(crate) bell: Arc<Signal>,
     pub(crate) queue: Queue,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Gives replicas their roles and keeps them in step, where there are other nodes.
+    pub(crate) replicas: Arc<Replicas>,
+    pub(crate) in_cluster: bool,
     pub(crate) shape: Mutex<Shape>,
     /// Rounds of [`Host::reopen_offline`].
     pub(crate) rounds: AtomicU64,
@@ -76,6 +82,7 @@ impl Host {
         progress: &RecoveryProgress,
     ) {
         let first = newest();
+        self.meet(&first);
         self.open_all(&first, threads, progress);
         let mut shape = self.shape.lock();
         let image = newest();
@@ -144,9 +151,24 @@ impl Host {
     /// [`Host::settle`].
     pub(crate) fn follow(&self, image: &Arc<Image>, changes: &Changes) {
         let mut shape = self.shape.lock();
+        if changes.nodes_changed {
+            self.meet(image);
+        }
         if shape.image.is_some() {
             self.reshape(&mut shape, image, changes);
         }
+    }
+
+    /// Tells the replicas of the nodes; before they are told of a role that goes with them.
+    pub(crate) fn meet(&self, image: &Image) {
+        let peer = |node: &plimsoll_controller::Node| PeerInfo {
+            node: node.id,
+            address: node.peer.clone(),
+            broker_epoch: node.broker_epoch,
+            fenced: node.fenced,
+            draining: node.draining,
+        };
+        self.replicas.set_peers(image.nodes().map(peer).collect());
     }
 
     /// Waits until what the image of this version asked for is done, or found that it cannot be.
@@ -168,6 +190,14 @@ impl Host {
                     self.reshape_topic(shape, image, topic, &mut marks);
                 }
                 TopicChange::Deleted(topic) => self.drop_topic(shape, topic, &mut marks),
+            }
+        }
+        if changes.nodes_changed && self.in_cluster {
+            // A replica's uptime is part of what its leader goes by.
+            for topic in self.catalog.topics() {
+                let here = (0..).zip(0_u32..).take(topic.partitions.len());
+                let here = here.filter(|(at, _)| topic.place(*at) == Place::Here);
+                marks.extend(here.map(|(_, index)| (topic.id, index)));
             }
         }
         if changes.node_configs_changed {

@@ -8,6 +8,7 @@ use plimsoll_partition::{
 };
 use plimsoll_record_batch::DecodeLimits;
 use plimsoll_segment_log::{Identity, LogConfig};
+use plimsoll_types::PartitionKey;
 
 use super::queue::Key;
 use super::{Host, Place};
@@ -77,6 +78,8 @@ impl Host {
             topic_id: key.0,
             partition: key.1,
         };
+        let (topic, index) = key;
+        self.replicas.remove(PartitionKey { topic, index });
         let removed = match hosted {
             Hosted::Online(partition) => partition.remove(&data),
             Hosted::Offline(_) => data.remove_partition(&identity),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use plimsoll_controller::Image;
 use plimsoll_partition::{IsrRule, LeaderTerm, Partition};
+use plimsoll_replicator::{Store, View};
 use plimsoll_types::PartitionKey;
 
 use super::Host;
@@ -17,6 +18,22 @@ impl Host {
         let Some(metadata) = image.partition_by_key(key) else {
             return;
         };
+        if self.in_cluster {
+            let view = View {
+                key,
+                leader: metadata.leader,
+                leader_epoch: metadata.leader_epoch,
+                partition_epoch: metadata.partition_epoch,
+                replicas: metadata.replicas.to_vec(),
+                isr: metadata.isr.to_vec(),
+                elr: metadata.elr.to_vec(),
+                min_isr: image.min_isr(key),
+                unclean_epoch: metadata.unclean_epoch,
+            };
+            let store: Arc<dyn Store> = Arc::clone(partition) as Arc<dyn Store>;
+            self.replicas.apply(&store, &view, self.clock.now());
+            return;
+        }
         let epoch = metadata.leader_epoch;
         let taken = if metadata.leader == Some(self.node) {
             let others = |nodes: &[plimsoll_types::NodeId]| {

@@ -1,3 +1,5 @@
+//! Changes as transactions, on a log of one node.
+
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use super::transaction::Transaction;

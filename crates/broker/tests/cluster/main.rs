@@ -6,6 +6,8 @@
     reason = "these nodes run in real time, as no clock is shared by all of their threads"
 )]
 
+mod links;
+mod replication;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -14,18 +16,22 @@ use std::time::Duration;
 
 use plimsoll_broker::Trust;
 use plimsoll_types::NodeId;
-use plimsoll_wire::create_topics::{CreatableTopic, CreateTopicsRequest};
+use plimsoll_wire::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use plimsoll_wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use plimsoll_wire::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use plimsoll_wire::{ErrorCode, Request, Response};
 use world::{World, id};
 
-fn create(world: &World, node: NodeId, name: &str) -> i16 {
+pub(crate) fn create(world: &World, node: NodeId, name: &str) -> i16 {
     let request = Request::CreateTopics(CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.into(),
             num_partitions: 3,
             replication_factor: 3,
+            configs: vec![CreatableTopicConfig {
+                name: "min.insync.replicas".into(),
+                value: Some("2".into()),
+            }],
             ..Default::default()
         }],
         timeout_ms: 10_000,
@@ -97,7 +103,9 @@ fn node_that_falls_silent_is_fenced_and_its_partitions_are_led_by_others() {
     assert_eq!(lost.len(), 1);
     world.cut(silent);
     let took = world.until("others lead", |image| {
-        let orders = image.topic("orders").unwrap();
+        let Some(orders) = image.topic("orders") else {
+            return false;
+        };
         let mut partitions = orders.partitions.iter();
         partitions.all(|partition| partition.leader.is_some_and(|leader| leader != silent))
     });
@@ -110,7 +118,7 @@ fn node_that_falls_silent_is_fenced_and_its_partitions_are_led_by_others() {
     );
     let partition = i32::try_from(lost[0]).unwrap();
     assert_eq!(
-        produce(&world, silent, "orders", partition),
+        produce(&world, silent, "orders", partition, 1),
         ErrorCode::NotLeaderOrFollower.code()
     );
     world.heal(silent);
@@ -127,7 +135,9 @@ fn cluster_goes_on_without_its_controller() {
     let other = (1..=3).map(id).find(|node| *node != controller).unwrap();
     world.cut(controller);
     world.until("others lead", |image| {
-        let orders = image.topic("orders").unwrap();
+        let Some(orders) = image.topic("orders") else {
+            return false;
+        };
         let mut partitions = orders.partitions.iter();
         partitions.all(|partition| partition.leader.is_some_and(|leader| leader != controller))
     });
@@ -150,10 +160,10 @@ fn node_that_stops_hands_its_leaderships_over_first() {
     }
 }
 
-fn produce(world: &World, node: NodeId, topic: &str, partition: i32) -> i16 {
+pub(crate) fn produce(world: &World, node: NodeId, topic: &str, partition: i32, acks: i16) -> i16 {
     let request = Request::Produce(ProduceRequest {
-        acks: 1,
-        timeout_ms: 1000,
+        acks,
+        timeout_ms: 5000,
         topic_data: vec![TopicProduceData {
             name: topic.into(),
             partition_data: vec![PartitionProduceData {

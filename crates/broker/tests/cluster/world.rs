@@ -26,6 +26,7 @@ use plimsoll_wire::peer::{Reply, Request as PeerRequest};
 use plimsoll_wire::{Request, Response, encode_request};
 use tempfile::TempDir;
 
+use crate::links;
 use crate::support::{block_on, config, response};
 
 /// How long anything may take.
@@ -124,10 +125,15 @@ pub(crate) struct Net {
     quorums: Mutex<BTreeMap<NodeId, raft::Quorum>>,
     brokers: Mutex<BTreeMap<NodeId, Arc<Broker>>>,
     cut: Mutex<BTreeSet<NodeId>>,
+    pub(crate) over: AtomicBool,
 }
 
 impl Net {
-    fn is_open(&self, a: NodeId, b: NodeId) -> bool {
+    pub(crate) fn there(&self) -> Vec<Arc<Broker>> {
+        self.brokers.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn is_open(&self, a: NodeId, b: NodeId) -> bool {
         let cut = self.cut.lock();
         !cut.contains(&a) && !cut.contains(&b)
     }
@@ -194,6 +200,8 @@ pub(crate) struct Member {
 /// A cluster of nodes 1 to n, all of them voters.
 pub(crate) struct World {
     pub(crate) net: Arc<Net>,
+    clock: Arc<RealClock>,
+    links: Option<JoinHandle<()>>,
     pub(crate) members: BTreeMap<NodeId, Member>,
     begun: Instant,
 }
@@ -202,6 +210,8 @@ impl World {
     pub(crate) fn of(nodes: u32) -> Self {
         let mut world = Self {
             net: Arc::default(),
+            clock: RealClock::new(),
+            links: None,
             members: BTreeMap::new(),
             begun: Instant::now(),
         };
@@ -216,6 +226,8 @@ impl World {
             world.net.brokers.lock().insert(node, Arc::clone(&broker));
             world.members.insert(node, drive(broker, data, dir));
         }
+        let (net, clock) = (Arc::clone(&world.net), Arc::clone(&world.clock));
+        world.links = Some(std::thread::spawn(move || links::run(&net, &*clock)));
         world.until("every node is trusted", |image| {
             image.nodes().filter(|node| !node.fenced).count() == nodes as usize
         });
@@ -264,7 +276,7 @@ impl World {
             peers: Arc::new(line()),
             peer_address: node.to_string(),
         };
-        let clock = RealClock::new();
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let broker =
             Broker::open_in_cluster(config, &data, clock, Arc::new(Threads), membership).unwrap();
         (broker, data, dir)
@@ -357,6 +369,10 @@ impl Drop for World {
                 let _ = driver.join();
             }
             let _ = &member.data;
+        }
+        self.net.over.store(true, Ordering::Relaxed);
+        if let Some(links) = self.links.take() {
+            let _ = links.join();
         }
         self.net.brokers.lock().clear();
         let quorums = std::mem::take(&mut *self.net.quorums.lock());

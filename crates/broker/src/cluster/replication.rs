@@ -1,0 +1,143 @@
+//! Running the replicator: its clock, its work, its proposals and what it reports.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use plimsoll_controller::rules::{self, AlterRefusal, IsrChange};
+use plimsoll_replicator::{Decision, IsrProposal, Replicas, Report, Work};
+use plimsoll_types::{PartitionEpoch, PartitionKey};
+
+use crate::Broker;
+
+/// Between two ticks of the replicas.
+const TICK: Duration = Duration::from_millis(100);
+/// Most pieces of work at once; each takes a worker.
+const MAX_WORK: usize = 8;
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Broker {
+    /// The replicas of this node, for whoever has the links to the other nodes; `None` where there
+    /// are no others.
+    #[must_use]
+    pub fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.host.in_cluster.then_some(&self.host.replicas)
+    }
+
+    pub(super) async fn run_ticks(self: Arc<Self>) {
+        loop {
+            self.pause(TICK).await;
+            self.host.replicas.tick(self.clock.now());
+        }
+    }
+
+    /// Cutting, copying and the like, several at a time: one that is slow keeps no other waiting.
+    pub(super) async fn run_work(self: Arc<Self>) {
+        let mut running: Vec<Running> = Vec::new();
+        let mut next = self.next_work();
+        std::future::poll_fn(move |cx| {
+            loop {
+                running.retain_mut(|work| work.as_mut().poll(cx).is_pending());
+                if running.len() >= MAX_WORK {
+                    return Poll::Pending;
+                }
+                match next.as_mut().poll(cx) {
+                    Poll::Ready(work) => {
+                        running.push(Box::pin(Arc::clone(&self).work(work)));
+                        next = self.next_work();
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    fn next_work(&self) -> Pin<Box<dyn Future<Output = Work> + Send>> {
+        let replicas = Arc::clone(&self.host.replicas);
+        Box::pin(async move { replicas.work().await })
+    }
+
+    async fn work(self: Arc<Self>, work: Work) {
+        let (replicas, clock) = (Arc::clone(&self.host.replicas), Arc::clone(&self.clock));
+        let done = self.blocking(move || work.run(&replicas, clock.now()));
+        // Nobody is left to do it when the node is stopping.
+        let _ = done.await;
+    }
+
+    /// Puts what the leaders here propose to the controller's rule, and takes the answers back.
+    pub(super) async fn run_proposals(self: Arc<Self>) {
+        loop {
+            let proposals = self.host.replicas.proposals().await;
+            let changes: Vec<_> = proposals.iter().map(change).collect();
+            match self.alter_isr(changes).await {
+                Ok(outcomes) => {
+                    for (proposal, outcome) in proposals.iter().zip(outcomes) {
+                        self.host.replicas.decided(proposal.key, decision(&outcome));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(event = "isr_not_changed", %error);
+                    for proposal in &proposals {
+                        self.host.replicas.decided(proposal.key, Decision::Unknown);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the controller, or a person, what the replicas found.
+    pub(super) async fn run_reports(self: Arc<Self>) {
+        loop {
+            let reports = self.host.replicas.reports().await;
+            for report in &reports {
+                tracing::error!(event = "replica_reports", ?report);
+            }
+            let corrupt = reports.iter().filter_map(|report| match report {
+                Report::Corrupt { key, .. } => Some(*key),
+                // A person's, and the hosting side's; both see the replica offline.
+                Report::Diverged { .. } | Report::Offline { .. } => None,
+            });
+            let corrupt: Vec<PartitionKey> = corrupt.collect();
+            let epoch = self.member.as_ref().and_then(|m| m.session.epoch());
+            let (false, Some(epoch)) = (corrupt.is_empty(), epoch) else {
+                continue;
+            };
+            let node = self.config.node;
+            let told = self.change_until_done(move |image| {
+                rules::report_corrupt(image, node, epoch, &corrupt)
+            });
+            if let Err(error) = told.await {
+                tracing::warn!(event = "damage_not_reported", %error);
+            }
+        }
+    }
+}
+
+fn change(proposal: &IsrProposal) -> IsrChange {
+    IsrChange {
+        key: proposal.key,
+        leader_epoch: proposal.leader_epoch,
+        partition_epoch: proposal.partition_epoch,
+        new_isr: proposal.new_isr.clone(),
+    }
+}
+
+/// The rule ran on what is committed, so a refusal says for certain that nothing was applied.
+fn decision(outcome: &Result<PartitionEpoch, AlterRefusal>) -> Decision {
+    match outcome {
+        Ok(version) => Decision::Changed(*version),
+        Err(AlterRefusal::Ineligible(_) | AlterRefusal::NotAttempted) => Decision::Rejected,
+        Err(
+            AlterRefusal::UnknownPartition
+            | AlterRefusal::Fenced
+            | AlterRefusal::StaleVersion
+            | AlterRefusal::NewLeader
+            | AlterRefusal::StaleBrokerEpoch,
+        ) => Decision::Stale,
+        Err(_) => Decision::Stale,
+    }
+}

@@ -1,0 +1,91 @@
+//! Records on several nodes: acknowledged by all, and there after their leader is gone.
+
+use std::time::{Duration, Instant};
+
+use plimsoll_types::{NodeId, Offset};
+
+use crate::world::{World, id};
+use crate::{create, produce};
+
+/// Produces to whoever leads, as a client that looks for the leader again after each failure.
+/// Says how long it took.
+fn produce_somewhere(world: &World, topic: &str, partition: u32) -> Duration {
+    let begun = Instant::now();
+    let index = i32::try_from(partition).unwrap();
+    let mut last = None;
+    while begun.elapsed() < Duration::from_secs(20) {
+        let image = world.image();
+        let leader = image.partition(topic, partition).and_then(|p| p.leader);
+        last = leader.map(|leader| produce(world, leader, topic, index, -1));
+        if last == Some(0) {
+            return begun.elapsed();
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    panic!("no record was taken: {last:?}");
+}
+
+fn in_sync(world: &World, topic: &str, partition: u32, count: usize) {
+    world.until("the replicas are in sync", |image| {
+        let partition = image.partition(topic, partition);
+        partition.is_some_and(|partition| partition.isr.len() == count)
+    });
+}
+
+/// Waits until the replicas on `nodes` hold the same bytes below the same high watermark.
+fn same_everywhere(world: &World, topic: &str, partition: i32, nodes: &[NodeId], end: Offset) {
+    let begun = Instant::now();
+    loop {
+        let digests: Vec<_> = nodes
+            .iter()
+            .filter_map(|node| {
+                let catalog = world.broker(*node).catalog();
+                let replica = catalog.partition(topic, partition).ok()?;
+                let marks = replica.watermarks().snapshot();
+                let whole = marks.high_watermark == end && marks.log_end == end;
+                let digest = replica.digest(Offset::ZERO, end).ok()??;
+                whole.then_some((digest.digest, digest.batches))
+            })
+            .collect();
+        let same = digests.windows(2).all(|pair| pair[0] == pair[1]);
+        if digests.len() == nodes.len() && same {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "{digests:?} {:?}",
+            world
+                .broker(nodes[0])
+                .replicas()
+                .unwrap()
+                .statuses(Default::default())
+        );
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn acknowledged_records_are_on_every_node_and_outlive_their_leader() {
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    for _ in 0..10 {
+        produce_somewhere(&world, "orders", 0);
+    }
+    let all = [id(1), id(2), id(3)];
+    let ten = Offset::new(10);
+    same_everywhere(&world, "orders", 0, &all, ten);
+
+    let image = world.image();
+    let leader = image.partition("orders", 0).unwrap().leader.unwrap();
+    world.cut(leader);
+    let took = produce_somewhere(&world, "orders", 0);
+    assert!(took < Duration::from_secs(8), "took {took:?}");
+    let others: Vec<_> = all.into_iter().filter(|node| *node != leader).collect();
+    let eleven = Offset::new(11);
+    same_everywhere(&world, "orders", 0, &others, eleven);
+
+    world.heal(leader);
+    in_sync(&world, "orders", 0, 3);
+    produce_somewhere(&world, "orders", 0);
+    same_everywhere(&world, "orders", 0, &all, Offset::new(12));
+}
