@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use plimsoll_partition::{Partition, ReadError};
+use plimsoll_partition::{Partition, ReadError, Role};
 use plimsoll_segment_log::Minimum;
 use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 use plimsoll_watermark::{Mark, Signal, Snapshot, WatchState};
@@ -18,7 +18,8 @@ use plimsoll_wire::{ErrorCode, Records};
 
 use crate::api::epochs::{check_epoch, end_of_epoch};
 use crate::api::leaders::{Endpoint, endpoints};
-use crate::catalog::{Leadership, LookupError};
+use crate::catalog::{HostedTopic, Leadership, LookupError};
+use crate::cluster::Trust;
 use crate::context::Context;
 use crate::counters::add;
 use crate::deadline::Deadline;
@@ -26,6 +27,8 @@ use crate::error_code::Coded;
 
 /// From this version on topics go by id.
 const TOPIC_IDS_FROM_VERSION: i16 = 13;
+/// From this version on consumers may be sent to followers.
+const FOLLOWERS_FROM_VERSION: i16 = 11;
 const READ_COMMITTED: i8 = 1;
 
 pub(crate) async fn handle(context: &Context, request: FetchRequest) -> FetchResponse {
@@ -111,9 +114,15 @@ fn resolve(context: &Context, request: &FetchRequest, replica: i32) -> Vec<Wante
             let source = match &hosted {
                 Err(error) => Err(refused(asked.partition, error.code())),
                 Ok(topic) => match context.leads(topic, asked.partition) {
-                    Err(LookupError::NotLeader(now)) => Err(led_by(asked.partition, now)),
+                    Err(LookupError::NotLeader(now)) => {
+                        let follows = followed(context, topic, asked, replica);
+                        follows.unwrap_or_else(|| Err(led_by(asked.partition, now)))
+                    }
                     Err(error) => Err(refused(asked.partition, error.code())),
-                    Ok(partition) => admit(context, partition, asked, replica),
+                    Ok(partition) => match nearer(context, request, topic, asked, partition) {
+                        Some(elsewhere) => Err(elsewhere),
+                        None => admit(context, partition, asked, replica),
+                    },
                 },
             };
             wanted.push(Wanted {
@@ -125,6 +134,60 @@ fn resolve(context: &Context, request: &FetchRequest, replica: i32) -> Vec<Wante
         }
     }
     wanted
+}
+
+/// A consumer may read a follower, up to what that knows to be committed (KIP-392).
+fn followed(
+    context: &Context,
+    topic: &HostedTopic,
+    asked: &FetchPartition,
+    replica: i32,
+) -> Option<Result<Source, Refusal>> {
+    let partition = topic.partition(asked.partition).ok()?;
+    let follows = matches!(
+        *partition.role(),
+        Role::Follower {
+            leader: Some(_),
+            ..
+        }
+    );
+    let may = context.version >= FOLLOWERS_FROM_VERSION
+        && replica < 0
+        && follows
+        && context.broker.trust() != Trust::None;
+    may.then(|| admit(context, partition, asked, replica))
+}
+
+/// Names a replica in the consumer's rack, if there is one that is in sync.
+fn nearer(
+    context: &Context,
+    request: &FetchRequest,
+    topic: &HostedTopic,
+    asked: &FetchPartition,
+    partition: &Partition,
+) -> Option<Refusal> {
+    let rack = &*request.rack_id;
+    if rack.is_empty() || context.broker.config.rack.as_deref() == Some(rack) {
+        return None;
+    }
+    let image = context.broker.metadata.image();
+    let index = usize::try_from(asked.partition).ok()?;
+    let metadata = image.topic_by_id(topic.id)?.partitions.get(index)?;
+    let there = |node: &&NodeId| {
+        let known = image.node(**node);
+        known.is_some_and(|known| !known.fenced && known.rack.as_deref() == Some(rack))
+    };
+    let nearer = metadata.isr.iter().find(there)?;
+    let marks = partition.watermarks().snapshot();
+    Some(Box::new(PartitionData {
+        partition_index: asked.partition,
+        high_watermark: marks.high_watermark.to_wire(),
+        last_stable_offset: marks.high_watermark.to_wire(),
+        log_start_offset: marks.log_start.to_wire(),
+        preferred_read_replica: nearer.to_wire(),
+        records: Some(Records::from(Vec::new())),
+        ..Default::default()
+    }))
 }
 
 /// Checks what does not change while the request waits: epochs, and that offsets are offsets.
@@ -217,6 +280,14 @@ fn read(source: &Source, one: &Wanted, max_bytes: usize, total: &mut usize) -> F
                 "X2"
             );
             Ok((Some(Records::from(records.slices.chunks)), records.marks))
+        }
+        // A follower that has not heard yet that so much is committed; the leader may have said so.
+        Err(ReadError::OutOfRange { high_watermark, .. })
+            if source.from > high_watermark
+                && matches!(*source.partition.role(), Role::Follower { .. }) =>
+        {
+            let marks = source.partition.watermarks().snapshot();
+            Ok((Some(Records::from(Vec::new())), marks))
         }
         Err(error) => {
             let marks = source.partition.watermarks().snapshot();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use plimsoll_types::{NodeId, PartitionKey};
 use plimsoll_wire::peer::{
     DigestReply, DigestRequest, FailureCode, Identity, LogInfo, Reply, Request,
@@ -37,9 +38,7 @@ impl Broker {
             }
             Request::LogInfo(keys) => Reply::LogInfo(self.log_infos(keys).await),
             Request::Digest(digest) => self.digest(digest).await,
-            Request::Query(_) => {
-                Reply::failed(FailureCode::Unsupported, "the question is not known here")
-            }
+            Request::Query(question) => self.answer_question(question).await,
         }
     }
 
@@ -69,22 +68,37 @@ impl Broker {
         self.blocking(work).await.unwrap_or_default()
     }
 
-    async fn digest(&self, asked: DigestRequest) -> Reply {
-        let topic = self.host.catalog.topic_by_id(asked.key.topic);
-        let index = i32::try_from(asked.key.index).unwrap_or(-1);
-        let Some(partition) = topic.and_then(|topic| topic.partition(index).ok().cloned()) else {
-            return Reply::failed(FailureCode::UnknownPartition, "it does not lie here");
+    async fn answer_question(self: &Arc<Self>, question: Bytes) -> Reply {
+        let broker = Arc::clone(self);
+        let work = move || {
+            let answerer = broker.member.as_ref()?.answerer.get()?;
+            Some(answerer(question))
         };
-        let work = move || partition.digest(asked.from, asked.to);
+        match self.blocking(work).await.flatten() {
+            Some(answer) => Reply::Query(answer),
+            None => Reply::failed(FailureCode::NotReady, "nobody answers questions here yet"),
+        }
+    }
+
+    /// The digest of a range, by the replica that leads in the term that was asked for: what it
+    /// cannot read whole it reports, and says nothing.
+    async fn digest(&self, asked: DigestRequest) -> Reply {
+        let (replicas, now) = (Arc::clone(&self.host.replicas), self.clock.now());
+        let DigestRequest {
+            key,
+            leader_epoch,
+            from,
+            to,
+        } = asked;
+        let work = move || replicas.digest(key, leader_epoch, from, to, now);
         match self.blocking(work).await {
-            Some(Ok(digest)) => Reply::Digest(DigestReply {
-                from: asked.from,
-                to: asked.to,
-                digest: digest.as_ref().map(|digest| digest.digest),
-                batches: digest.as_ref().map_or(0, |digest| digest.batches),
-                bytes: digest.as_ref().map_or(0, |digest| digest.bytes),
+            Some(digest) => Reply::Digest(DigestReply {
+                from,
+                to,
+                digest,
+                batches: 0,
+                bytes: 0,
             }),
-            Some(Err(error)) => Reply::failed(FailureCode::Storage, error.to_string()),
             None => Reply::failed(FailureCode::NotReady, "the node is stopping"),
         }
     }

@@ -96,12 +96,6 @@ impl Broker {
             }
             return;
         }
-        // A node that came back meanwhile is not to be fenced for what it was.
-        if let Decision::Fence { node, .. } = &decision
-            && *node == self.config.node
-        {
-            return;
-        }
         tracing::info!(event = "controller_decided", decision = ?decision);
         let told = format!("{decision:?}");
         let done = self.change_until_done(move |image| decision.records(image));

@@ -16,11 +16,12 @@ mod session;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use plimsoll_controller::liveness::{Decision, Liveness, LivenessConfig};
 use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, IsrChange};
@@ -80,6 +81,9 @@ pub struct Membership {
     pub peer_address: String,
 }
 
+/// Answers a question of another node.
+type Answerer = Box<dyn Fn(Bytes) -> Bytes + Send + Sync>;
+
 /// A broker's state as a member.
 pub(crate) struct Member {
     peers: Arc<dyn Peers>,
@@ -88,6 +92,8 @@ pub(crate) struct Member {
     shutdown: rules::Shutdown,
     pub(crate) session: Session,
     liveness: Mutex<Liveness>,
+    /// Answers other nodes' questions that are not the broker's.
+    answerer: OnceLock<Answerer>,
     /// What the controller is to do next, as of its last look.
     decisions: Mutex<Vec<Decision>>,
     /// Rung when there are decisions.
@@ -119,6 +125,7 @@ impl Member {
             shutdown,
             session: Session::default(),
             liveness: Mutex::new(Liveness::new(config)),
+            answerer: OnceLock::new(),
             decisions: Mutex::default(),
             decided: Signal::new(),
             beat: Signal::new(),
@@ -204,6 +211,8 @@ impl Broker {
             parts.push(Box::pin(Arc::clone(self).run_work()));
             parts.push(Box::pin(Arc::clone(self).run_proposals()));
             parts.push(Box::pin(Arc::clone(self).run_reports()));
+            parts.push(Box::pin(Arc::clone(self).run_checks()));
+            parts.push(Box::pin(Arc::clone(self).run_history()));
         }
         std::future::poll_fn(move |cx| {
             parts.retain_mut(|part| part.as_mut().poll(cx).is_pending());
@@ -220,6 +229,41 @@ impl Broker {
         if let Some(member) = &self.member {
             member.session.suspect(node);
             member.beat.notify();
+        }
+    }
+
+    /// From here on `answer` answers what other nodes ask with [`Broker::ask`]. It may block
+    /// shortly. The first one stays.
+    pub fn answer_with(&self, answer: impl Fn(Bytes) -> Bytes + Send + Sync + 'static) {
+        if let Some(member) = &self.member {
+            // One component asks and answers; a second one is a mistake that changes nothing.
+            let _ = member.answerer.set(Box::new(answer));
+        }
+    }
+
+    /// Asks another node's [`Broker::answer_with`].
+    ///
+    /// # Errors
+    /// See [`PeerError`].
+    pub async fn ask(
+        &self,
+        node: NodeId,
+        question: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let Some(member) = &self.member else {
+            return Err(PeerError::Unreachable("this node is alone".to_owned()));
+        };
+        match member
+            .peers
+            .call(node, Request::Query(question), timeout)
+            .await?
+        {
+            Reply::Query(answer) => Ok(answer),
+            Reply::Failed(failed) => Err(PeerError::Lost(failed.message)),
+            _ => Err(PeerError::Lost(
+                "the reply is to another request".to_owned(),
+            )),
         }
     }
 

@@ -9,11 +9,20 @@ use std::time::Duration;
 use plimsoll_controller::rules::{self, AlterRefusal, IsrChange};
 use plimsoll_replicator::{Decision, IsrProposal, Replicas, Report, Work};
 use plimsoll_types::{PartitionEpoch, PartitionKey};
+use plimsoll_wire::peer::{DigestReply, DigestRequest, Reply, Request};
 
 use crate::Broker;
 
 /// Between two ticks of the replicas.
 const TICK: Duration = Duration::from_millis(100);
+/// Between two looks for a range to compare.
+const CHECK: Duration = Duration::from_millis(500);
+/// How long a leader may take to read a range.
+const DIGEST: Duration = Duration::from_secs(5);
+/// Between two writes of the flight recorder.
+const HISTORY: Duration = Duration::from_secs(1);
+/// Where the flight recorder's files are, in the data directory.
+const HISTORY_DIR: &str = "history";
 /// Most pieces of work at once; each takes a worker.
 const MAX_WORK: usize = 8;
 
@@ -85,6 +94,56 @@ impl Broker {
                         self.host.replicas.decided(proposal.key, Decision::Unknown);
                     }
                 }
+            }
+        }
+    }
+
+    /// Compares what is at rest with the leaders', a range at a time.
+    pub(super) async fn run_checks(self: Arc<Self>) {
+        let Some(member) = &self.member else { return };
+        loop {
+            self.pause(CHECK).await;
+            let (replicas, now) = (Arc::clone(&self.host.replicas), self.clock.now());
+            let next = self.blocking(move || replicas.next_check(now)).await;
+            let Some(check) = next.flatten() else {
+                continue;
+            };
+            let request = Request::Digest(DigestRequest {
+                key: check.key,
+                leader_epoch: check.leader_epoch,
+                from: check.from,
+                to: check.to,
+            });
+            let reply = member.peers.call(check.leader, request, DIGEST).await;
+            let Ok(Reply::Digest(DigestReply { digest, .. })) = reply else {
+                continue;
+            };
+            let (replicas, now) = (Arc::clone(&self.host.replicas), self.clock.now());
+            let compared = self.blocking(move || replicas.checked(&check, digest, now));
+            // A comparison that is not made is made another time.
+            let _ = compared.await;
+        }
+    }
+
+    /// Keeps what happened to the replicas in a file.
+    pub(super) async fn run_history(self: Arc<Self>) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let dir = self.data_dir().join(HISTORY_DIR);
+        let replicas = Arc::clone(&self.host.replicas);
+        let opened = self.blocking(move || {
+            std::fs::create_dir_all(&dir)?;
+            replicas.record_to(&dir, wall, now)
+        });
+        if let Some(Err(error)) = opened.await {
+            tracing::warn!(event = "no_flight_recorder", %error);
+            return;
+        }
+        loop {
+            self.pause(HISTORY).await;
+            let replicas = Arc::clone(&self.host.replicas);
+            let written = self.blocking(move || replicas.write_history()).await;
+            if let Some(Err(error)) = written {
+                tracing::debug!(event = "history_not_written", %error);
             }
         }
     }

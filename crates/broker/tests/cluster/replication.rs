@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use plimsoll_types::{NodeId, Offset};
+use plimsoll_wire::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use plimsoll_wire::{ErrorCode, Request, Response};
 
 use crate::world::{World, id};
 use crate::{create, produce};
@@ -88,4 +90,58 @@ fn acknowledged_records_are_on_every_node_and_outlive_their_leader() {
     in_sync(&world, "orders", 0, 3);
     produce_somewhere(&world, "orders", 0);
     same_everywhere(&world, "orders", 0, &all, Offset::new(12));
+}
+
+#[test]
+fn consumer_reads_a_follower_up_to_what_is_committed() {
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    produce_somewhere(&world, "orders", 0);
+    let all = [id(1), id(2), id(3)];
+    same_everywhere(&world, "orders", 0, &all, Offset::new(1));
+    let leader = world.image().partition("orders", 0).unwrap().leader;
+    let follower = all.into_iter().find(|node| Some(*node) != leader).unwrap();
+    let (code, bytes) = fetch(&world, follower, 11, 0);
+    assert!(code == 0 && bytes > 0, "{code} {bytes}");
+    assert_eq!(fetch(&world, follower, 11, 1), (0, 0), "its end");
+    assert_eq!(
+        fetch(&world, follower, 11, 5),
+        (0, 0),
+        "not there yet, as far as it knows"
+    );
+    let (code, _) = fetch(&world, follower, 10, 0);
+    assert_eq!(
+        code,
+        ErrorCode::NotLeaderOrFollower.code(),
+        "an older client"
+    );
+}
+
+fn fetch(world: &World, node: NodeId, version: i16, offset: i64) -> (i16, usize) {
+    let request = Request::Fetch(FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 10,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        topics: vec![FetchTopic {
+            topic: "orders".into(),
+            partitions: vec![FetchPartition {
+                partition: 0,
+                fetch_offset: offset,
+                partition_max_bytes: 1 << 20,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    });
+    let Response::Fetch(fetched) = world.call(node, version, &request) else {
+        panic!("another response")
+    };
+    let partition = &fetched.responses[0].partitions[0];
+    let bytes = partition
+        .records
+        .as_ref()
+        .map_or(0, |records| records.to_bytes().len());
+    (partition.error_code, bytes)
 }
