@@ -1,8 +1,11 @@
 //! What the HTTP side knows: the broker once there is one, the gates, the pulses.
 
+use crate::cluster::{Cluster, ClusterView, Colleagues, Linked};
 use crate::metrics::Source;
+use crate::orders::Orders;
+use bytes::Bytes;
 use plimsoll_broker::{Broker, Clock};
-use plimsoll_types::Monotonic;
+use plimsoll_types::{Monotonic, Timestamp};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
@@ -23,6 +26,12 @@ pub struct Admin {
     pub(crate) build: Build,
     clock: Arc<dyn Clock>,
     broker: OnceLock<Arc<Broker>>,
+    view: OnceLock<Arc<dyn ClusterView>>,
+    colleagues: OnceLock<Arc<dyn Colleagues>>,
+    operator: OnceLock<Arc<dyn Orders>>,
+    chaos: OnceLock<Arc<dyn Orders>>,
+    /// What all nodes said last.
+    pub(crate) cluster: Cluster,
     accepting: AtomicBool,
     stopping: AtomicBool,
     pulses: RwLock<Vec<Arc<Pulse>>>,
@@ -75,6 +84,11 @@ impl Admin {
             build,
             clock,
             broker: OnceLock::new(),
+            view: OnceLock::new(),
+            colleagues: OnceLock::new(),
+            operator: OnceLock::new(),
+            chaos: OnceLock::new(),
+            cluster: Cluster::default(),
             accepting: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             pulses: RwLock::default(),
@@ -85,9 +99,61 @@ impl Admin {
     }
 
     /// There is a broker now; it may still be recovering. A second one is not taken.
-    pub fn attach(&self, broker: Arc<Broker>) {
+    /// From now on this node asks the others about the cluster, and answers them.
+    pub fn attach(self: &Arc<Self>, broker: Arc<Broker>) {
+        let admin = Arc::downgrade(self);
+        broker.answer_with(move |question| {
+            let admin = admin.upgrade();
+            admin.map_or_else(Bytes::new, |admin| admin.answer_query(&question))
+        });
+        self.set_colleagues(Arc::new(Linked(Arc::clone(&broker))));
         // The first one stands: a node has one broker from its start to its end.
+        drop(self.view.set(Arc::clone(&broker) as Arc<dyn ClusterView>));
         drop(self.broker.set(broker));
+    }
+
+    /// What is known of the cluster comes from here; for nodes without a broker.
+    pub fn attach_view(&self, view: Arc<dyn ClusterView>) {
+        drop(self.view.set(view));
+    }
+
+    /// There is a way to the other nodes. A second one is not taken, here and below.
+    pub fn set_colleagues(&self, colleagues: Arc<dyn Colleagues>) {
+        drop(self.colleagues.set(colleagues));
+    }
+
+    /// Somebody carries out the operator's orders.
+    pub fn set_operator(&self, operator: Arc<dyn Orders>) {
+        drop(self.operator.set(operator));
+    }
+
+    /// Somebody carries out the orders of `chaos`.
+    pub fn set_chaos(&self, chaos: Arc<dyn Orders>) {
+        drop(self.chaos.set(chaos));
+    }
+
+    pub(crate) fn view(&self) -> Option<&Arc<dyn ClusterView>> {
+        self.view.get()
+    }
+
+    pub(crate) fn colleagues(&self) -> Option<&Arc<dyn Colleagues>> {
+        self.colleagues.get()
+    }
+
+    pub(crate) fn operator(&self) -> Option<&Arc<dyn Orders>> {
+        self.operator.get()
+    }
+
+    pub(crate) fn chaos(&self) -> Option<&Arc<dyn Orders>> {
+        self.chaos.get()
+    }
+
+    pub(crate) fn now(&self) -> Monotonic {
+        self.clock.now()
+    }
+
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.clock.wall()
     }
 
     /// Whether the Kafka listener takes connections.

@@ -20,7 +20,17 @@ pub(crate) enum Problem {
         /// What was asked for.
         what: String,
     },
-    /// Only reading is possible here.
+    /// The request cannot be understood.
+    BadRequest {
+        /// Why.
+        what: String,
+    },
+    /// It is understood and not done.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// This path is not asked so.
     MethodNotAllowed,
     /// The answer took too long.
     TimedOut,
@@ -46,10 +56,12 @@ impl Problem {
                 "not_found",
                 format!("there is no {what}"),
             ),
+            Self::BadRequest { what } => (StatusCode::BAD_REQUEST, "bad_request", what.clone()),
+            Self::Refused { why } => (StatusCode::CONFLICT, "refused", why.clone()),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
-                "everything here is read with GET".to_owned(),
+                "this is read with GET, or an order given with POST".to_owned(),
             ),
             Self::TimedOut => (
                 StatusCode::SERVICE_UNAVAILABLE,

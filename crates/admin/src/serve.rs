@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -34,11 +34,22 @@ pub(crate) fn router(admin: Arc<Admin>, bounds: Bounds) -> Router {
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
+        .route("/healthz", get(health::healthz))
         .route("/metrics", get(metrics::handle))
         .route("/v1/cluster", get(v1::cluster::show))
         .route("/v1/topics", get(v1::topics::list))
         .route("/v1/topics/{topic}", get(v1::topics::show))
         .route("/v1/partitions", get(v1::partitions::list))
+        .route("/v1/status", get(v1::status::show))
+        .route("/v1/doctor", get(v1::status::doctor))
+        .route("/v1/replicas", get(v1::replicas::list))
+        .route(
+            "/v1/partitions/{topic}/{partition}/history",
+            get(v1::history::show),
+        )
+        .route("/v1/nodes/{node}/can-stop", get(v1::nodes::can_stop))
+        .route("/v1/nodes/{node}/{order}", post(v1::nodes::order))
+        .route("/v1/chaos/{order}/{node}", post(v1::nodes::chaos))
         .route("/v1/groups", get(v1::groups::list))
         .route("/v1/groups/{group}", get(v1::groups::show))
         .fallback(no_such_path)

@@ -22,6 +22,10 @@ pub enum Exit {
     Conflict = 6,
     /// It would have been unsafe, and was not confirmed.
     Unsafe = 7,
+    /// Something is not served.
+    Unhealthy = 10,
+    /// Everything is served, with less to spare than there should be.
+    Degraded = 11,
 }
 
 impl From<Exit> for std::process::ExitCode {
@@ -31,11 +35,11 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal => $exit:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal => $exit:ident,)*) => {
         /// A kind of failure: stable across versions, so that it can be looked up and matched.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub enum Code { $($(#[$doc])* $name,)* }
+        pub enum Code { $($(#[doc = $doc])+ $name,)* }
 
         impl Code {
             /// Every code.
@@ -45,6 +49,12 @@ macro_rules! codes {
             #[must_use]
             pub const fn number(self) -> u16 {
                 match self { $(Self::$name => $number,)* }
+            }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
             }
 
             /// The exit code of a command that fails so.
@@ -101,6 +111,8 @@ codes! {
     TooFewNodes = 307 => Failed,
     /// The cluster refused it for another reason.
     Refused = 308 => Failed,
+    /// There is no such node, partition, path or code.
+    NotKnown = 309 => NotFound,
     /// It destroys something, and nobody confirmed it.
     Unconfirmed = 401 => Unsafe,
 }

@@ -1,15 +1,18 @@
 //! The verbs of the Plimsoll command line that talk to a running cluster.
 //!
 //! Each verb is a function from its arguments to an answer on standard output or a [`Failure`].
-//! They speak the Kafka protocol and nothing else, so they work with any cluster that does. Not
+//! Those about topics, records and groups speak the Kafka protocol, so they work with any cluster
+//! that does; those about replicas and nodes ask the nodes' HTTP side. Not
 //! here: running a node, and its configuration (`plimsoll`, the package, does that and hands the
 //! other verbs to [`run`]).
 
 mod confirm;
 mod failure;
 mod format;
+mod http;
 mod input;
 mod offsets;
+mod operate;
 mod output;
 mod reach;
 mod record;
@@ -17,6 +20,8 @@ mod verb;
 mod verbs;
 
 pub use failure::{Code, Exit, Failure};
+pub use http::{Http, HttpAsk};
+pub use operate::*;
 pub use output::{Columns, Output, print};
 pub use verb::*;
 pub use verbs::run;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::operate::{Chaos, Doctor, Explain, Node, Partition, Replica, Top};
 use crate::output::Output;
 
 /// The verbs that talk to a running cluster.
@@ -52,6 +53,31 @@ Examples:
 
 Exit code 3 when no node answers.")]
     Status(Status),
+    /// Tell what is wrong, what is being done about it, and what you may do
+    #[command(after_help = "\
+Examples:
+  plimsoll doctor
+  plimsoll doctor --http http://log1:9644,http://log2:9644 -o json
+
+Exit codes: 0 all is well, 10 something is not served, 11 all is served with less to spare,
+3 nobody knows.")]
+    Doctor(Doctor),
+    /// Watch nodes and the replicas that are not well
+    Top(Top),
+    /// List replicas, and what is wrong with them
+    #[command(subcommand, disable_help_subcommand = true)]
+    Replica(Replica),
+    /// Show what happened to a partition
+    #[command(subcommand, disable_help_subcommand = true)]
+    Partition(Partition),
+    /// List nodes, and take them out of service and back
+    #[command(subcommand, disable_help_subcommand = true)]
+    Node(Node),
+    /// Break a cluster to play with, and see it heal
+    #[command(subcommand, disable_help_subcommand = true)]
+    Chaos(Chaos),
+    /// Tell what a code such as R002 or P0307 means
+    Explain(Explain),
 }
 
 /// How to reach the cluster.
@@ -425,7 +451,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>().map(Duration::try_from_secs_f64) {
         Ok(Ok(time)) if !time.is_zero() => Ok(time),
         _ => Err("is not a number of seconds above zero".to_owned()),

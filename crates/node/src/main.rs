@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         }
     };
     match run(arguments.command) {
-        Ok(()) => Exit::Ok.into(),
+        Ok(exit) => exit.into(),
         Err(failure) => {
             failure.print();
             failure.code.exit().into()
@@ -28,11 +28,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
-    match command {
+fn run(command: Command) -> Result<Exit, Failure> {
+    let done = match command {
         Command::Serve(serve) => plimsoll::serve(&serve),
         Command::Dev(dev) => plimsoll::dev(&dev),
-        Command::Verb(verb) => plimsoll_cli::run(verb),
+        Command::Verb(verb) => return plimsoll_cli::run(verb),
         Command::Config(ConfigCommand::Explain {
             key,
             sources,
@@ -50,5 +50,6 @@ fn run(command: Command) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut command, "plimsoll", &mut script);
             plimsoll_cli::print(&String::from_utf8_lossy(&script))
         }
-    }
+    };
+    done.map(|()| Exit::Ok)
 }

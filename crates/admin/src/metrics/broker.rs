@@ -1,6 +1,7 @@
 //! What the broker counts as a whole.
 
 use super::encode::{counter, gauge};
+use super::replication::MISSED_WAKEUPS;
 use plimsoll_broker::{ApiCounters, Broker, LATENCY_BOUNDS_US, disk_space};
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -8,8 +9,13 @@ use prometheus_client::registry::Unit;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result {
+pub(super) fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    broker: &Broker,
+    counted: &[(&'static str, u64)],
+) -> fmt::Result {
     traffic(encoder, broker)?;
+    missed(encoder, broker, counted)?;
     requests(encoder, broker)?;
     durations(encoder, broker)?;
     let nodes = broker.image().nodes().len();
@@ -82,17 +88,28 @@ fn traffic(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result 
             None,
             &counters.malformed,
         ),
-        (
-            "plimsoll_hw_missed_wakeup",
-            "Wake-ups that the tick made up for; above zero is a bug",
-            None,
-            &counters.missed_wakeups,
-        ),
     ];
     for (name, help, unit, cell) in families {
         counter(encoder, name, help, unit, value(cell))?;
     }
     Ok(())
+}
+
+/// The broker's and the replicator's.
+fn missed(
+    encoder: &mut DescriptorEncoder<'_>,
+    broker: &Broker,
+    counted: &[(&'static str, u64)],
+) -> fmt::Result {
+    let replicators = counted.iter().find(|(name, _)| *name == MISSED_WAKEUPS);
+    let replicators = replicators.map_or(0, |(_, counted)| *counted);
+    counter(
+        encoder,
+        "plimsoll_hw_missed_wakeup",
+        "Wake-ups that the tick made up for; above zero is a bug",
+        None,
+        value(&broker.counters().missed_wakeups).saturating_add(replicators),
+    )
 }
 
 fn requests(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result {

@@ -8,6 +8,7 @@ mod broker;
 mod encode;
 mod groups;
 mod partitions;
+mod replication;
 
 use crate::admin::Admin;
 use crate::problem::Problem;
@@ -105,8 +106,14 @@ impl Collector for Scrape {
         let Some(broker) = admin.broker() else {
             return Ok(());
         };
-        broker::encode(&mut encoder, broker)?;
-        partitions::encode(&mut encoder, broker, admin.partition_metrics)?;
+        let counters = admin.view().map_or_else(Vec::new, |view| view.counters());
+        let sightings = admin
+            .own_report()
+            .map_or_else(Vec::new, |own| own.sightings);
+        let details = admin.partition_metrics;
+        broker::encode(&mut encoder, broker, &counters)?;
+        partitions::encode(&mut encoder, broker, &sightings, details)?;
+        replication::encode(&mut encoder, &sightings, &counters, details)?;
         groups::encode(&mut encoder, broker, admin.partition_metrics)
     }
 }

@@ -2,12 +2,15 @@
 //! dashboards of many installations read.
 
 use super::encode::{Labels, signed};
+use crate::cluster::Sighting;
 use crate::v1::partitions::{ReplicaView, replica};
 use plimsoll_broker::Broker;
 use plimsoll_controller::{Image, Partition, Topic};
+use plimsoll_health::ReplicaState;
 use plimsoll_types::NodeId;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,11 +38,12 @@ impl Row {
 pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,
     broker: &Broker,
+    sightings: &[Sighting],
     details: bool,
 ) -> fmt::Result {
     let image = broker.image();
     topics(encoder, &image)?;
-    let rows = rows(broker, &image);
+    let rows = rows(broker, &image, sightings);
     states(encoder, &rows)?;
     if details {
         ours(encoder, &rows)?;
@@ -48,20 +52,32 @@ pub(super) fn encode(
     Ok(())
 }
 
-fn rows(broker: &Broker, image: &Image) -> Vec<Row> {
+fn rows(broker: &Broker, image: &Image, sightings: &[Sighting]) -> Vec<Row> {
     let node = broker.config().node;
+    let mut own = HashMap::new();
+    for sighting in sightings.iter().filter(|said| said.node == node.get()) {
+        let of = (sighting.topic.as_str(), sighting.partition);
+        own.insert(of, sighting.state().as_str());
+    }
     let mut rows = Vec::with_capacity(image.partition_count());
     for topic in image.topics() {
         let hosted = broker.catalog().topic_by_id(topic.id);
         for (index, partition) in topic.partitions.iter().enumerate() {
             let here = hosted
                 .as_ref()
+                .filter(|_| partition.replicas.contains(&node))
                 .and_then(|hosted| hosted.partitions.get(index));
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            let told = own.get(&(topic.name.as_str(), number)).copied();
             rows.push(Row {
                 topic: Arc::clone(topic),
                 index,
                 number: index.to_string(),
-                replica: here.map(|here| replica(node, partition.leader == Some(node), here)),
+                replica: here.map(|here| {
+                    let mut view = replica(node, partition.leader == Some(node), here);
+                    view.state = told.unwrap_or(view.state);
+                    view
+                }),
             });
         }
     }
@@ -86,7 +102,7 @@ fn topics(encoder: &mut DescriptorEncoder<'_>, image: &Image) -> fmt::Result {
 fn states(encoder: &mut DescriptorEncoder<'_>, rows: &[Row]) -> fmt::Result {
     let (name, help) = ("plimsoll_replicas", "Replicas of this node by state");
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for state in ["leader", "in-sync", "offline"] {
+    for state in ReplicaState::ALL.map(ReplicaState::as_str) {
         let replicas = rows.iter().filter_map(|row| row.replica.as_ref());
         let count = replicas.filter(|replica| replica.state == state).count();
         let count = i64::try_from(count).unwrap_or(i64::MAX);

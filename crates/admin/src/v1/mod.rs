@@ -3,7 +3,11 @@
 
 pub(crate) mod cluster;
 pub(crate) mod groups;
+pub(crate) mod history;
+pub(crate) mod nodes;
 pub(crate) mod partitions;
+pub(crate) mod replicas;
+pub(crate) mod status;
 pub(crate) mod topics;
 
 use crate::admin::Admin;

@@ -80,7 +80,10 @@ pub(crate) fn views(broker: &Broker, topic: &Topic) -> Vec<PartitionView> {
     let plain = |nodes: &[NodeId]| nodes.iter().map(|node| node.get()).collect();
     let numbered = (0_u32..).zip(&topic.partitions);
     let views = numbered.map(|(index, partition)| {
-        let here = hosted.as_ref().and_then(|hosted| {
+        let hosted = hosted
+            .as_ref()
+            .filter(|_| partition.replicas.contains(&node));
+        let here = hosted.and_then(|hosted| {
             hosted
                 .partitions
                 .get(usize::try_from(index).unwrap_or(usize::MAX))

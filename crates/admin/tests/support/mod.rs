@@ -152,6 +152,15 @@ impl Node {
         ask_on(&mut stream, method, path).await
     }
 
+    /// Gives an order, with these header lines.
+    pub async fn order(&self, path: &str, headers: &str) -> Answered {
+        let mut stream = TcpStream::connect(self.address).await.expect("connects");
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"
+        );
+        exchange(&mut stream, &request).await
+    }
+
     /// Ends the serving and returns once it has ended.
     pub async fn stop(mut self) {
         drop(self.stop.take());
@@ -161,6 +170,10 @@ impl Node {
 
 pub async fn ask_on(stream: &mut TcpStream, method: &str, path: &str) -> Answered {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+    exchange(stream, &request).await
+}
+
+async fn exchange(stream: &mut TcpStream, request: &str) -> Answered {
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut text = String::new();
     stream.read_to_string(&mut text).await.expect("answered");

@@ -1,19 +1,24 @@
 //! What each verb does.
 
 mod consume;
+mod doctor;
 mod group;
+mod node;
 mod produce;
+mod replica;
 mod status;
 mod topic;
+mod words;
 
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Exit, Failure};
+use crate::operate::{Partition, Replica};
 use crate::verb::{Group, Topic, Verb};
 
-/// Does what was asked, on a runtime of its own.
+/// Does what was asked, on a runtime of its own, and returns the exit code to end with.
 ///
 /// # Errors
 /// What failed, with the exit code to end with.
-pub fn run(verb: Verb) -> Result<(), Failure> {
+pub fn run(verb: Verb) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -24,8 +29,8 @@ pub fn run(verb: Verb) -> Result<(), Failure> {
     done
 }
 
-async fn dispatch(verb: Verb) -> Result<(), Failure> {
-    match verb {
+async fn dispatch(verb: Verb) -> Result<Exit, Failure> {
+    let done = match verb {
         Verb::Topic(Topic::Create(create)) => topic::create(create).await,
         Verb::Topic(Topic::List(list)) => topic::list(list).await,
         Verb::Topic(Topic::Describe(describe)) => topic::describe(describe).await,
@@ -36,7 +41,15 @@ async fn dispatch(verb: Verb) -> Result<(), Failure> {
         Verb::Group(Group::List(list)) => group::list(list).await,
         Verb::Group(Group::Describe(describe)) => group::describe(describe).await,
         Verb::Status(status) => status::status(status).await,
-    }
+        Verb::Doctor(args) => return doctor::doctor(args).await,
+        Verb::Top(args) => return doctor::top(args).await,
+        Verb::Explain(args) => return doctor::explain(&args),
+        Verb::Replica(Replica::List(args)) => return replica::list(args).await,
+        Verb::Partition(Partition::History(args)) => return replica::history(args).await,
+        Verb::Node(args) => return node::node(args).await,
+        Verb::Chaos(args) => return node::chaos(args).await,
+    };
+    done.map(|()| Exit::Ok)
 }
 
 /// Does `each` for every name, tells all failures but the last, and fails with that.

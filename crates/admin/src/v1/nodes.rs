@@ -1,0 +1,137 @@
+//! `/v1/nodes/{node}/can-stop`, and orders: `POST /v1/nodes/{node}/drain|resume|decommission` and
+//! `POST /v1/chaos/{kill|restart|cut|heal}/{node}`.
+//!
+//! Orders must carry the header `X-Plimsoll-Request`, which a page of another origin cannot send
+//! without being allowed to; nobody is.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use plimsoll_controller::Image;
+use plimsoll_types::NodeId;
+use serde::Serialize;
+
+use super::SCHEMA;
+use crate::admin::Admin;
+use crate::orders::{Order, Orders};
+use crate::problem::Problem;
+
+const HEADER: &str = "x-plimsoll-request";
+
+#[derive(Serialize)]
+pub(crate) struct CanStop {
+    schema: u32,
+    node: u32,
+    can_stop: bool,
+    /// Partitions that would have no leader, or take no acks=all writes, without it.
+    partitions: Vec<String>,
+    reason: String,
+}
+
+pub(crate) async fn can_stop(
+    State(admin): State<Arc<Admin>>,
+    Path(node): Path<String>,
+) -> Result<Json<CanStop>, Problem> {
+    let image = admin.view().ok_or(Problem::Starting)?.image();
+    let id = node_id(&node)?;
+    image.node(id).ok_or_else(|| missing(&node))?;
+    let partitions = endangered(&image, id);
+    let reason = match partitions.len() {
+        0 => format!("every partition goes on without node {id}"),
+        1 => format!("a partition would not go on without node {id}"),
+        many => format!("{many} partitions would not go on without node {id}"),
+    };
+    Ok(Json(CanStop {
+        schema: SCHEMA,
+        node: id.get(),
+        can_stop: partitions.is_empty(),
+        partitions,
+        reason,
+    }))
+}
+
+/// What would not be served without `node`.
+fn endangered(image: &Image, node: NodeId) -> Vec<String> {
+    let names = image.partitions_on(node).filter_map(|key| {
+        let partition = image.partition_by_key(key)?;
+        let left = partition.isr.iter().filter(|id| **id != node).count();
+        let goes_on = left > 0 && left >= image.min_isr(key);
+        // One that stands still anyway is not stopped by it, unless it waits for this very node.
+        let stands = partition.leader.is_none() && !partition.isr.contains(&node);
+        let topic = image.topic_by_id(key.topic)?;
+        (!goes_on && !stands).then(|| format!("{}/{}", topic.name, key.index))
+    });
+    names.collect()
+}
+
+#[derive(Serialize)]
+pub(crate) struct Done {
+    schema: u32,
+    node: u32,
+    order: String,
+    done: String,
+}
+
+pub(crate) async fn order(
+    State(admin): State<Arc<Admin>>,
+    Path((node, word)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Done>, Problem> {
+    let order = Order::operators(&word).ok_or_else(|| no_order(&word))?;
+    let absent = "this node does not carry out orders";
+    carry_out(admin.operator(), absent, order, &word, &node, &headers).await
+}
+
+pub(crate) async fn chaos(
+    State(admin): State<Arc<Admin>>,
+    Path((word, node)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Done>, Problem> {
+    let order = Order::chaos(&word).ok_or_else(|| no_order(&word))?;
+    let absent = "only a cluster to play with (plimsoll dev) does this";
+    carry_out(admin.chaos(), absent, order, &word, &node, &headers).await
+}
+
+async fn carry_out(
+    orders: Option<&Arc<dyn Orders>>,
+    absent: &str,
+    order: Order,
+    word: &str,
+    node: &str,
+    headers: &HeaderMap,
+) -> Result<Json<Done>, Problem> {
+    if !headers.contains_key(HEADER) {
+        return Err(Problem::BadRequest {
+            what: format!("orders carry the header {HEADER}"),
+        });
+    }
+    let id = node_id(node)?;
+    let orders = orders.ok_or_else(|| Problem::Refused {
+        why: absent.to_owned(),
+    })?;
+    let done = orders.carry_out(order, id).await;
+    let done = done.map_err(|why| Problem::Refused { why })?;
+    Ok(Json(Done {
+        schema: SCHEMA,
+        node: id.get(),
+        order: word.to_owned(),
+        done,
+    }))
+}
+
+fn node_id(text: &str) -> Result<NodeId, Problem> {
+    let id = text.parse().ok().and_then(NodeId::new);
+    id.ok_or_else(|| missing(text))
+}
+
+fn missing(node: &str) -> Problem {
+    let what = format!("node {node}");
+    Problem::NotFound { what }
+}
+
+fn no_order(word: &str) -> Problem {
+    let what = format!("order {word}");
+    Problem::NotFound { what }
+}

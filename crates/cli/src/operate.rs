@@ -1,0 +1,197 @@
+//! The verbs for whoever looks after a cluster, as they are typed.
+
+use clap::{Args, Subcommand};
+
+use crate::http::{Http, HttpAsk};
+use crate::verb::Confirm;
+
+/// `plimsoll doctor`
+#[derive(Args, Debug)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub(crate) ask: HttpAsk,
+}
+
+/// `plimsoll top`
+#[derive(Args, Debug)]
+pub struct Top {
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = crate::verb::seconds)]
+    pub(crate) every: std::time::Duration,
+    /// Stop after this many looks
+    #[arg(short, long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) http: Http,
+}
+
+/// `plimsoll explain`
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// The code, or a cause's name; all codes if left out
+    pub(crate) code: Option<String>,
+}
+
+/// `plimsoll replica …`
+#[derive(Debug, Subcommand)]
+pub enum Replica {
+    /// List replicas, and what is wrong with them
+    #[command(after_help = "\
+Examples:
+  plimsoll replica list --unhealthy
+  plimsoll replica list --topic orders -o wide
+  plimsoll replica list -o json | jq '.replicas[] | select(.in_sync | not)'")]
+    List(ReplicaList),
+}
+
+/// `plimsoll replica list`
+#[derive(Args, Debug)]
+pub struct ReplicaList {
+    /// Only those that are not well
+    #[arg(long)]
+    pub(crate) unhealthy: bool,
+    /// Only those of this topic
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: Option<String>,
+    #[command(flatten)]
+    pub(crate) ask: HttpAsk,
+}
+
+/// `plimsoll node …`
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// List nodes
+    #[command(after_help = "\
+Example:
+  plimsoll node list -o wide")]
+    List(NodeList),
+    /// Tell whether a node can stop without anything being out of service
+    #[command(after_help = "\
+Example:
+  plimsoll node can-stop 2 && ssh log2 systemctl stop plimsoll
+
+Exit code 7 when it cannot.")]
+    CanStop(OneNode),
+    /// Move leaderships away from a node, and keep them away
+    Drain(OneNode),
+    /// Let a drained node take part again
+    Resume(OneNode),
+    /// Take a node out of the cluster for good
+    Decommission(Decommission),
+}
+
+/// `plimsoll node list`
+#[derive(Args, Debug)]
+pub struct NodeList {
+    #[command(flatten)]
+    pub(crate) ask: HttpAsk,
+}
+
+/// A verb about one node.
+#[derive(Args, Debug)]
+pub struct OneNode {
+    /// The node's number
+    #[arg(value_name = "NODE")]
+    pub(crate) node: u32,
+    #[command(flatten)]
+    pub(crate) ask: HttpAsk,
+}
+
+/// `plimsoll node decommission`
+#[derive(Args, Debug)]
+pub struct Decommission {
+    #[command(flatten)]
+    pub(crate) node: OneNode,
+    #[command(flatten)]
+    pub(crate) confirm: Confirm,
+}
+
+/// `plimsoll partition …`
+#[derive(Debug, Subcommand)]
+pub enum Partition {
+    /// Show what happened to a partition's replicas
+    #[command(after_help = "\
+Examples:
+  plimsoll partition history orders/3
+  plimsoll partition history orders/3 --since 15m -o json")]
+    History(History),
+}
+
+/// `plimsoll partition history`
+#[derive(Args, Debug)]
+pub struct History {
+    /// The partition
+    #[arg(value_name = "TOPIC/PARTITION", value_parser = partition)]
+    pub(crate) partition: (String, u32),
+    /// How far back: 90s, 30m, 2h, 1d
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = span)]
+    pub(crate) since: u64,
+    #[command(flatten)]
+    pub(crate) ask: HttpAsk,
+}
+
+/// `plimsoll chaos …`
+#[derive(Debug, Subcommand)]
+pub enum Chaos {
+    /// End a node at once, as a crash would
+    Kill(OneNode),
+    /// Start a node again
+    Restart(OneNode),
+    /// Cut a node's links to the others
+    Cut(OneNode),
+    /// Mend a node's links
+    Heal(OneNode),
+}
+
+fn partition(text: &str) -> Result<(String, u32), String> {
+    let parts = text.rsplit_once('/');
+    let parsed = parts.and_then(|(topic, index)| Some((topic, index.parse().ok()?)));
+    let (topic, index) = parsed.ok_or("is not TOPIC/PARTITION, such as orders/3")?;
+    plimsoll_types::TopicName::new(topic).map_err(|fault| fault.to_string())?;
+    Ok((topic.to_owned(), index))
+}
+
+/// Seconds.
+fn span(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("is not a span such as 90s, 30m, 2h or 1d".to_owned()),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "is not a span such as 90s, 30m, 2h or 1d".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_units() {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("15m", 900),
+            ("2h", 7200),
+            ("1d", 86_400),
+        ] {
+            assert_eq!(span(text), Ok(seconds), "{text}");
+        }
+        for text in ["", "h", "1w", "-1h", "1.5h", "99999999999999999999s"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_written_with_their_topic() {
+        assert_eq!(partition("a.b/12"), Ok(("a.b".to_owned(), 12)));
+        for text in ["a", "a/", "/1", "a/x", "a b/1"] {
+            assert!(partition(text).is_err(), "{text}");
+        }
+    }
+}
