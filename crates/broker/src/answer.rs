@@ -117,6 +117,11 @@ async fn handle(context: &Context, request: Request) -> Response {
     }
     dispatch!(request,
         AlterConfigs => alter_configs,
+        AlterPartitionReassignments => alter_partition_reassignments,
+        DescribeQuorum => describe_quorum,
+        ElectLeaders => elect_leaders,
+        ListPartitionReassignments => list_partition_reassignments,
+        UnregisterBroker => unregister_broker,
         CreatePartitions => create_partitions,
         CreateTopics => create_topics,
         DeleteRecords => delete_records,

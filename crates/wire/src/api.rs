@@ -181,10 +181,17 @@ apis! {
     DescribeLogDirs = 35, describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
     CreatePartitions = 37, create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
     DeleteGroups = 42, delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+    ElectLeaders = 43, elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
     IncrementalAlterConfigs = 44,
         incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+    AlterPartitionReassignments = 45,
+        alter_partition_reassignments::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
+    ListPartitionReassignments = 46,
+        list_partition_reassignments::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
     OffsetDelete = 47, offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
+    DescribeQuorum = 55, describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
     DescribeCluster = 60, describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+    UnregisterBroker = 64, unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
     DescribeTopicPartitions = 75,
         describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 }

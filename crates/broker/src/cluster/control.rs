@@ -165,6 +165,22 @@ impl Broker {
         }
     }
 
+    /// What the replicas of a partition hold, as far as their nodes say so.
+    pub(crate) async fn log_answers(&self, image: &Image, key: PartitionKey) -> Vec<LogAnswer> {
+        let (Some(member), Some(partition)) = (&self.member, image.partition_by_key(key)) else {
+            return Vec::new();
+        };
+        let mut answers = Vec::new();
+        for node in partition
+            .replicas
+            .iter()
+            .filter(|node| image.is_alive(**node))
+        {
+            answers.extend(self.log_answer(member, image, *node, key).await);
+        }
+        answers
+    }
+
     async fn log_answer(
         &self,
         member: &Member,

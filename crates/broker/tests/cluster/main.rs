@@ -7,6 +7,7 @@
 )]
 
 mod links;
+mod moves;
 mod replication;
 #[path = "../support/mod.rs"]
 mod support;

@@ -11,7 +11,7 @@ use crate::{create, produce};
 
 /// Produces to whoever leads, as a client that looks for the leader again after each failure.
 /// Says how long it took.
-fn produce_somewhere(world: &World, topic: &str, partition: u32) -> Duration {
+pub(crate) fn produce_somewhere(world: &World, topic: &str, partition: u32) -> Duration {
     let begun = Instant::now();
     let index = i32::try_from(partition).unwrap();
     let mut last = None;
@@ -35,7 +35,13 @@ fn in_sync(world: &World, topic: &str, partition: u32, count: usize) {
 }
 
 /// Waits until the replicas on `nodes` hold the same bytes below the same high watermark.
-fn same_everywhere(world: &World, topic: &str, partition: i32, nodes: &[NodeId], end: Offset) {
+pub(crate) fn same_everywhere(
+    world: &World,
+    topic: &str,
+    partition: i32,
+    nodes: &[NodeId],
+    end: Offset,
+) {
     let begun = Instant::now();
     loop {
         let digests: Vec<_> = nodes
