@@ -366,6 +366,16 @@ async fn a_node_that_may_not_stop_says_for_whose_sake() {
     assert_eq!(can_stop["can_stop"], false);
     assert_eq!(can_stop["partitions"][0], "hello/0");
     assert_eq!(node.get("/v1/nodes/9/can-stop").await.status, 404);
+
+    // In the ISR, but not in fact.
+    let (mut own, mut others) = all_well();
+    let cause = Some(Cause::PeerUnreachable);
+    own[1] = status(2, ReplicaState::Offline, cause, 90);
+    own[2] = status(3, ReplicaState::Offline, cause, 90);
+    others.clear();
+    let node = cluster(image(None, &[1, 2, 3], Some(1)), Some(1), own, others).await;
+    let can_stop = node.get("/v1/nodes/1/can-stop").await.json();
+    assert_eq!(can_stop["can_stop"], false);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use plimsoll_broker::Broker;
+use plimsoll_broker::{Broker, PeerError};
 use plimsoll_types::{NodeId, PartitionKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,10 @@ impl Colleagues for Linked {
 
     async fn ask(&self, node: NodeId, query: Bytes) -> Result<Bytes, String> {
         let answer = self.0.ask(node, query, PATIENCE).await;
-        answer.map_err(|error| error.to_string())
+        answer.map_err(|error| match error {
+            PeerError::Unreachable(why) | PeerError::Lost(why) => why,
+            other => other.to_string(),
+        })
     }
 }
 

@@ -4,17 +4,18 @@
 //! Orders must carry the header `X-Plimsoll-Request`, which a page of another origin cannot send
 //! without being allowed to; nobody is.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use plimsoll_controller::Image;
 use plimsoll_types::NodeId;
 use serde::Serialize;
 
 use super::SCHEMA;
 use crate::admin::Admin;
+use crate::cluster::Gathered;
 use crate::orders::{Order, Orders};
 use crate::problem::Problem;
 
@@ -34,10 +35,10 @@ pub(crate) async fn can_stop(
     State(admin): State<Arc<Admin>>,
     Path(node): Path<String>,
 ) -> Result<Json<CanStop>, Problem> {
-    let image = admin.view().ok_or(Problem::Starting)?.image();
+    let gathered = admin.gathered().await?;
     let id = node_id(&node)?;
-    image.node(id).ok_or_else(|| missing(&node))?;
-    let partitions = endangered(&image, id);
+    gathered.image.node(id).ok_or_else(|| missing(&node))?;
+    let partitions = endangered(&gathered, id);
     let reason = match partitions.len() {
         0 => format!("every partition goes on without node {id}"),
         1 => format!("a partition would not go on without node {id}"),
@@ -52,16 +53,24 @@ pub(crate) async fn can_stop(
     }))
 }
 
-/// What would not be served without `node`.
-fn endangered(image: &Image, node: NodeId) -> Vec<String> {
+/// What would not be served without `node`. Others count only if they are in sync in fact: one
+/// whose link was lost just now is still in the ISR.
+fn endangered(gathered: &Gathered, node: NodeId) -> Vec<String> {
+    let well = gathered.rows.iter().filter(|row| row.state.is_well());
+    let well: HashSet<_> = well
+        .map(|row| (row.topic.as_str(), row.partition, row.node))
+        .collect();
+    let image = &gathered.image;
     let names = image.partitions_on(node).filter_map(|key| {
         let partition = image.partition_by_key(key)?;
-        let left = partition.isr.iter().filter(|id| **id != node).count();
+        let topic = image.topic_by_id(key.topic)?;
+        let others = partition.isr.iter().filter(|id| **id != node);
+        let is_well = |id: &&NodeId| well.contains(&(topic.name.as_str(), key.index, id.get()));
+        let left = others.filter(is_well).count();
         let goes_on = left > 0 && left >= image.min_isr(key);
         // One that stands still anyway is not stopped by it, unless it waits for this very node.
-        let stands = partition.leader.is_none() && !partition.isr.contains(&node);
-        let topic = image.topic_by_id(key.topic)?;
-        (!goes_on && !stands).then(|| format!("{}/{}", topic.name, key.index))
+        let matters = partition.isr.contains(&node);
+        (!goes_on && matters).then(|| format!("{}/{}", topic.name, key.index))
     });
     names.collect()
 }

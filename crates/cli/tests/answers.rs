@@ -1,0 +1,113 @@
+//! What the verbs make of a node's answers over HTTP: exit codes, and which node is asked.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+
+use clap::Parser;
+use plimsoll_cli::{Exit, Verb, run};
+
+#[derive(Parser)]
+struct Words {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// A node that answers every request so; it ends with the test's process.
+fn node(status: &'static str, body: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
+                request.extend_from_slice(&byte);
+            }
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            // Whoever asked may have what it wanted.
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    address
+}
+
+/// The exit code of a command that asks these nodes.
+fn exit(words: &str, nodes: &[SocketAddr]) -> Exit {
+    let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    let http = nodes.join(",");
+    let words = ["plimsoll"].into_iter().chain(words.split(' '));
+    let words = words.chain(["--http", &http, "--timeout", "5"]);
+    let verb = Words::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    match run(verb.verb) {
+        Ok(exit) => exit,
+        Err(failure) => failure.code.exit(),
+    }
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+const OK: &str = r#"{"schema":1,"verdict":"ok","reasons":[],"summary":"","problems":[]}"#;
+const UNHEALTHY: &str = r#"{"schema":1,"verdict":"unhealthy","reasons":["x"],"problems":[]}"#;
+const DEGRADED: &str = r#"{"schema":1,"verdict":"degraded","reasons":["x"],"problems":[]}"#;
+const STARTING: &str = r#"{"schema":1,"error":{"code":"starting","message":"it is starting"}}"#;
+const MISSING: &str = r#"{"schema":1,"error":{"code":"not_found","message":"no node 9"}}"#;
+const REFUSED: &str = r#"{"schema":1,"error":{"code":"refused","message":"only plimsoll dev"}}"#;
+
+#[test]
+fn doctor_tells_scripts_how_the_cluster_does() {
+    assert_eq!(exit("doctor", &[node("200 OK", OK)]), Exit::Ok);
+    assert_eq!(exit("doctor", &[node("200 OK", DEGRADED)]), Exit::Degraded);
+    let unhealthy = node("200 OK", UNHEALTHY);
+    assert_eq!(exit("doctor -o json", &[unhealthy]), Exit::Unhealthy);
+}
+
+#[test]
+fn nodes_are_asked_in_turn_until_one_can_answer() {
+    let (gone, starting) = (nobody(), node("503 Service Unavailable", STARTING));
+    assert_eq!(exit("doctor", &[gone]), Exit::Unreachable);
+    assert_eq!(exit("doctor", &[gone, starting]), Exit::Unreachable);
+    let ok = node("200 OK", OK);
+    assert_eq!(exit("doctor", &[gone, starting, ok]), Exit::Ok);
+}
+
+#[test]
+fn refusals_are_no_answers() {
+    let missing = node("404 Not Found", MISSING);
+    assert_eq!(exit("node can-stop 9", &[missing]), Exit::NotFound);
+    let refused = node("409 Conflict", REFUSED);
+    assert_eq!(exit("chaos kill 2", &[refused]), Exit::Failed);
+    let stranger = node("200 OK", "<html>");
+    assert_eq!(exit("replica list", &[stranger]), Exit::Failed);
+}
+
+#[test]
+fn a_node_that_must_not_stop_is_told_by_the_exit_code() {
+    let no = r#"{"schema":1,"node":2,"can_stop":false,"partitions":["a/0"],"reason":"r"}"#;
+    let yes = r#"{"schema":1,"node":2,"can_stop":true,"partitions":[],"reason":"r"}"#;
+    assert_eq!(exit("node can-stop 2", &[node("200 OK", no)]), Exit::Unsafe);
+    assert_eq!(exit("node can-stop 2", &[node("200 OK", yes)]), Exit::Ok);
+}
+
+#[test]
+fn lists_are_printed_in_every_form() {
+    let rows = r#"{"schema":1,"replicas":[{"topic":"a","partition":0,"node":1,"state":"leader"}]}"#;
+    for form in ["table", "wide", "json", "jsonl", "name"] {
+        let words = format!("replica list --unhealthy -o {form}");
+        assert_eq!(exit(&words, &[node("200 OK", rows)]), Exit::Ok, "{form}");
+    }
+    let events = r#"{"schema":1,"events":[{"at_ms":0,"node":1,"what":"x"}],"silent":[]}"#;
+    let history = "partition history a/0 --since 2h";
+    assert_eq!(exit(history, &[node("200 OK", events)]), Exit::Ok);
+}
