@@ -19,13 +19,13 @@ use crate::config::{Layers, Origin};
     arg_required_else_help = true,
     after_help = "\
 Try it:
-  plimsoll dev                          a node to play with, gone when you stop it
+  plimsoll dev                          a cluster to play with, gone when you stop it
   plimsoll topic create hello -p 3      in another terminal
   echo hello, log | plimsoll produce hello
   plimsoll consume hello -o beginning -e
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable or timed out, 4 not found, 5 denied,
-6 conflict, 7 refused as unsafe."
+6 conflict, 7 refused as unsafe, 10 unhealthy, 11 degraded but serving."
 )]
 pub struct Arguments {
     /// What to do.
@@ -54,12 +54,14 @@ And a fourth node later:
 TERM or INT stops it gracefully, a second one at once; HUP reads the log level again; USR1 logs
 the state of every partition.")]
     Serve(Serve),
-    /// Run a node to play with, and say how to reach it
+    /// Run a cluster to play with, and say how to reach it
     #[command(after_help = "\
-Data lives in a temporary directory that goes with the node, unless --data-dir names one.
+Three real nodes in one process. Data lives in a temporary directory that goes with them, unless
+--data-dir names one.
 
 Examples:
   plimsoll dev
+  plimsoll dev --nodes 1
   plimsoll dev --kafka-port 19092 --data-dir ./playground")]
     Dev(Dev),
     /// A verb that talks to a running cluster
@@ -154,20 +156,27 @@ pub struct Serve {
 /// `plimsoll dev`
 #[derive(Args, Clone, Debug)]
 pub struct Dev {
-    /// How many nodes; only one for now
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub nodes: u32,
-    /// The Kafka port; 0 takes a free one
+    /// How many nodes: 1, 3 or 5
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = nodes)]
+    pub nodes: u16,
+    /// The first node's Kafka port, the others' being 1000 apart; 0 takes free ones
     #[arg(long, value_name = "PORT", default_value_t = 9092)]
     pub kafka_port: u16,
-    /// The HTTP port; 0 takes a free one
+    /// The first node's HTTP port, the others' being 1000 apart; 0 takes free ones
     #[arg(long, value_name = "PORT", default_value_t = 9644)]
     pub http_port: u16,
-    /// Keep the data here instead of in a temporary directory
+    /// Keep the data below here instead of in a temporary directory
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
     #[command(flatten)]
     sources: Sources,
+}
+
+fn nodes(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(nodes @ (1 | 3 | 5)) => Ok(nodes),
+        _ => Err("1, 3 or 5 nodes make a cluster to play with".to_owned()),
+    }
 }
 
 impl Serve {
@@ -203,45 +212,52 @@ impl Serve {
     }
 }
 
-/// What `plimsoll dev` sets that a real node does not: things happen at once, nothing lasts.
+/// What `plimsoll dev` sets that a real node does not: things happen at once, nothing lasts, and
+/// several nodes share a machine.
 const DEV: &[(&str, &str)] = &[
     ("group.initial.rebalance.delay.ms", "0"),
     ("logging.level", "warn"),
+    ("num.flush.threads", "4"),
+    ("offsets.topic.num.partitions", "10"),
+    ("shutdown.grace.ms", "1000"),
 ];
 
+/// Where one node of `plimsoll dev` lives.
+pub(crate) struct Place {
+    pub(crate) node: u16,
+    pub(crate) dir: String,
+    pub(crate) kafka: u16,
+    pub(crate) peer: u16,
+    pub(crate) http: u16,
+    /// All nodes by their peer addresses, as `cluster.voters` has it; empty for one alone.
+    pub(crate) voters: String,
+}
+
 impl Dev {
-    /// Everything that flags, environment, file and the habits of `plimsoll dev` set. `temporary`
-    /// is where the data goes if nobody says otherwise.
+    /// Everything that flags, environment, file and the habits of `plimsoll dev` set for the node
+    /// at `place`.
     ///
     /// # Errors
     /// The first thing that is wrong in one of them.
-    pub fn layers(&self, temporary: &str) -> Result<Layers, Failure> {
+    pub(crate) fn layers(&self, place: &Place) -> Result<Layers, Failure> {
         let mut layers = self.sources.layers()?;
-        for (key, value) in DEV.iter().copied().chain([("data.dir", temporary)]) {
+        for (key, value) in DEV.iter().copied() {
             layers.set(key, value, Origin::Preset("plimsoll dev"))?;
         }
-        let ports = [
-            ("kafka.listen", "--kafka-port", self.kafka_port),
-            ("http.listen", "--http-port", self.http_port),
+        let local = |port: u16| format!("127.0.0.1:{port}");
+        let flags = [
+            ("node.id", "--nodes", place.node.to_string()),
+            ("cluster.voters", "--nodes", place.voters.clone()),
+            ("data.dir", "--data-dir", place.dir.clone()),
+            ("kafka.listen", "--kafka-port", local(place.kafka)),
+            ("peer.listen", "--kafka-port", local(place.peer)),
+            ("http.listen", "--http-port", local(place.http)),
         ];
-        for (key, flag, port) in ports {
-            let address = format!("127.0.0.1:{port}");
-            layers.set(
-                key,
-                &address,
-                Origin::Flag {
-                    flag: flag.to_owned(),
-                },
-            )?;
-        }
-        if let Some(dir) = &self.data_dir {
-            layers.set(
-                "data.dir",
-                dir,
-                Origin::Flag {
-                    flag: "--data-dir".to_owned(),
-                },
-            )?;
+        for (key, flag, value) in flags {
+            if !value.is_empty() {
+                let flag = flag.to_owned();
+                layers.set(key, &value, Origin::Flag { flag })?;
+            }
         }
         Ok(layers)
     }

@@ -100,7 +100,8 @@ pub(crate) async fn agree(
         }),
         Cluster::Voters(_) => {
             let voters = config.cluster.voters();
-            agree_with(config.node, &voters, peers, known).await
+            let has_metadata = peers.may_have_metadata();
+            agree_with(config.node, &voters, peers, known, has_metadata).await
         }
         Cluster::Join(seeds) => match known {
             Some(cluster_id) => Ok(Agreed {
@@ -115,13 +116,14 @@ pub(crate) async fn agree(
     }
 }
 
-async fn agree_with(
+/// As [`agree`], for voters; `has_metadata`: whether this node's metadata log holds anything.
+pub(crate) async fn agree_with(
     me: NodeId,
     voters: &BTreeMap<NodeId, String>,
     peers: &Peers,
     known: Option<String>,
+    has_metadata: bool,
 ) -> Result<Agreed, Failure> {
-    let has_metadata = peers.may_have_metadata();
     let mut answers = BTreeMap::new();
     let mut waiting = Waiting::new();
     loop {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_admin::{Admin, Bounds, Build, Pulse};
+use plimsoll_admin::{Admin, Bounds, Build, Orders, Pulse};
 use plimsoll_broker::Broker;
 use plimsoll_cli::{Code, Failure};
 use plimsoll_server::{Server, TokioClock};
@@ -92,6 +92,17 @@ impl Http {
     /// The node is going down.
     pub(crate) fn draining(&self) {
         self.admin.set_stopping();
+    }
+
+    /// Takes orders for harm, and hands them on.
+    pub(crate) fn obey(&self, master: Arc<dyn Orders>) {
+        self.admin.set_chaos(master);
+    }
+
+    /// Closes as a killed process does.
+    pub(crate) fn kill(self) {
+        self.pulse.abort();
+        self.serving.abort();
     }
 
     /// Answers what is being asked, and closes.

@@ -17,8 +17,10 @@
 
 mod address;
 pub mod args;
+mod cluster;
 pub mod config;
 mod descriptors;
+mod dev;
 mod ephemeral;
 mod formation;
 mod home;
@@ -35,5 +37,6 @@ mod signals;
 mod temporary;
 pub mod usage;
 
+pub use dev::{DevCluster, DevNode, Ways, dev};
 pub use ephemeral::{Broker, StartError};
-pub use run::{dev, serve};
+pub use run::serve;

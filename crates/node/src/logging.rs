@@ -74,7 +74,12 @@ fn filter(level: &str) -> Result<EnvFilter, Failure> {
         let todo = "Levels are error, warn, info, debug and trace";
         return Err(Failure::new(Code::BadValue, format!("{what}. {todo}")));
     }
-    EnvFilter::builder().parse(level).map_err(|error| {
+    // The quorum's library tells every message at this level; whoever wants that names it.
+    let level = match level.contains("openraft") {
+        true => level.to_owned(),
+        false => format!("{level},openraft=warn"),
+    };
+    EnvFilter::builder().parse(&level).map_err(|error| {
         Failure::new(
             Code::BadValue,
             format!("logging.level = {level:?}: {error}"),

@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use plimsoll_broker::{Advertised, Broker};
+use plimsoll_admin::Orders;
+use plimsoll_broker::{Advertised, Broker, Membership};
 use plimsoll_cli::{Code, Failure};
+use plimsoll_quorum::raft::Quorum;
+use plimsoll_server::peer::PeerNetwork;
 use plimsoll_server::{Limits, Listener, Server, TokioClock, TokioWorkers};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
 use crate::address;
-use crate::config::{Cluster, Config};
+use crate::cluster;
+use crate::config::Config;
 use crate::descriptors;
-use crate::formation;
+use crate::formation::{self, Agreed};
 use crate::home::Home;
 use crate::http::{Http, cannot_listen};
 use crate::maintenance::Housekeeping;
@@ -32,6 +36,9 @@ pub(crate) struct Node {
     kafka: Server,
     http: Http,
     peers: Peers,
+    /// In a cluster.
+    quorum: Option<Quorum>,
+    cluster: JoinHandle<()>,
     groups: JoinHandle<()>,
     housekeeping: Housekeeping,
     home: Home,
@@ -44,15 +51,19 @@ impl Node {
     pub(crate) async fn start(config: &Config) -> Result<Self, Failure> {
         let shares = descriptors::share_out(config.limits.max_connections)?;
         let http = Http::open(config).await?;
-        let (peers, home) = enter(config).await?;
+        let (peers, home, agreed) = enter(config).await?;
         // The port comes before the broker, which has to tell it to clients.
         let listener = listen(config).await?;
         let told = address::advertised(config, listener.address());
         let bootstrap = address::join(&told.host, told.port);
-        let broker = open(config, &home, told, shares.segments).await?;
+        let (broker, quorum) = open(config, &home, &peers, &agreed, told, shares.segments).await?;
         http.attach(&broker);
         peers.attach(&broker);
+        broker.join().await;
+        peers.registered(&broker);
+        let cluster = peers.spawn(broker.run_cluster());
         recover(&broker).await?;
+        cluster::wait_for_trust(&broker, config.node).await;
         let groups = tokio::spawn(broker.run_groups());
         let housekeeping = Housekeeping::start(&broker, http.upkeep_pulse(), config.maintenance)
             .map_err(|error| start_failure(&format!("a thread does not start: {error}")))?;
@@ -69,6 +80,8 @@ impl Node {
             kafka,
             http,
             peers,
+            quorum,
+            cluster,
             groups,
             housekeeping,
             home,
@@ -121,6 +134,29 @@ impl Node {
         &self.broker
     }
 
+    /// The links to other nodes.
+    pub(crate) fn network(&self) -> &Arc<PeerNetwork> {
+        self.peers.network()
+    }
+
+    /// Takes orders for harm over HTTP, and hands them on.
+    pub(crate) fn obey(&self, master: Arc<dyn Orders>) {
+        self.http.obey(master);
+    }
+
+    /// Ends as a process ends that is killed: sockets close, nothing else is done.
+    pub(crate) fn kill(self) {
+        self.peers.network().shutdown();
+        drop(self.kafka);
+        self.cluster.abort();
+        self.groups.abort();
+        self.http.kill();
+        if let Some(quorum) = self.quorum {
+            // Whatever it acknowledged is on the disk already.
+            std::thread::spawn(move || quorum.shutdown());
+        }
+    }
+
     /// Stops accepting, finishes what is under way, syncs and closes the logs, and leaves word of
     /// it in the data directory.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
@@ -129,6 +165,8 @@ impl Node {
             kafka,
             http,
             peers,
+            quorum,
+            cluster,
             groups,
             housekeeping,
             home,
@@ -137,12 +175,19 @@ impl Node {
         } = self;
         info!(event = "node_stopping");
         http.draining();
+        // Before anything closes: the leaderships go where clients then find them.
+        broker.drain().await;
         // Joins that wait for other members would wait as long as they; tell them now.
         broker.stop_groups();
         let drained = kafka.shutdown(grace).await;
         groups.abort();
+        cluster.abort();
         // Ended before the logs close; an aborted task is what is expected.
         let _ = groups.await;
+        let _ = cluster.await;
+        if let Some(quorum) = quorum {
+            cluster::leave(quorum).await;
+        }
         let closed = spawn_blocking(move || {
             housekeeping.stop();
             let failed = broker.close();
@@ -164,7 +209,7 @@ impl Node {
 
 /// Opens the peer port and the data directory. A node without a cluster agrees on one first, so
 /// that its directory is never another cluster's.
-async fn enter(config: &Config) -> Result<(Peers, Home), Failure> {
+async fn enter(config: &Config) -> Result<(Peers, Home, Agreed), Failure> {
     let path = config.data_dir.clone();
     let known = on_disk(move || Home::cluster_of(&path)).await?;
     let peers = Peers::open(config, known.clone()).await?;
@@ -174,12 +219,7 @@ async fn enter(config: &Config) -> Result<(Peers, Home), Failure> {
     let home = on_disk(move || Home::enter(&path, node, cluster_id)).await?;
     // Told only now that it is on the disk: whoever hears it may rely on it.
     peers.belongs_to(&agreed.cluster_id);
-    if config.cluster.voters().len() > 1 || matches!(config.cluster, Cluster::Join(_)) {
-        return Err(start_failure(
-            "the metadata quorum is of one node as yet; leave out --voters and --join",
-        ));
-    }
-    Ok((peers, home))
+    Ok((peers, home, agreed))
 }
 
 async fn on_disk<T: Send + 'static>(
@@ -201,18 +241,34 @@ async fn listen(config: &Config) -> Result<Listener, Failure> {
     })
 }
 
+/// Reads the metadata; in a cluster as far as this node has it.
 async fn open(
     config: &Config,
     home: &Home,
+    peers: &Peers,
+    agreed: &Agreed,
     told: Advertised,
     max_open_segments: usize,
-) -> Result<Arc<Broker>, Failure> {
+) -> Result<(Arc<Broker>, Option<Quorum>), Failure> {
+    let quorum = cluster::open(config, home, peers, agreed).await?;
+    let handle = quorum.as_ref().map(|opened| opened.quorum.clone());
+    let membership = quorum.map(|quorum| Membership {
+        quorum,
+        peers: peers.network().clone(),
+        peer_address: address::advertised_to_peers(config, peers.network().address()),
+    });
     let config = config.broker(home.cluster_id(), told, max_open_segments);
     let data = Arc::clone(home.data());
     // Moves the data directory's handle in, so that it is given back here.
-    let open = move || Broker::open(config, &data, Arc::new(TokioClock), Arc::new(TokioWorkers));
+    let open = move || {
+        let (clock, workers) = (Arc::new(TokioClock), Arc::new(TokioWorkers));
+        match membership {
+            None => Broker::open(config, &data, clock, workers),
+            Some(membership) => Broker::open_in_cluster(config, &data, clock, workers, membership),
+        }
+    };
     match spawn_blocking(open).await {
-        Ok(Ok(broker)) => Ok(broker),
+        Ok(Ok(broker)) => Ok((broker, handle)),
         Ok(Err(error)) => Err(start_failure(&describe(&error))),
         Err(_) => Err(start_failure("a bug: opening the metadata panicked")),
     }

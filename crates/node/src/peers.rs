@@ -2,20 +2,23 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use plimsoll_broker::Broker;
 use plimsoll_cli::{Code, Failure};
+use plimsoll_quorum::raft::Quorum;
+use plimsoll_replicator::Replicas;
 use plimsoll_server::peer::{
-    Caller, Identity, PeerConfig, PeerNetwork, PeerService, PeerStream, Purpose,
+    Caller, Following, Identity, Leading, PeerConfig, PeerNetwork, PeerService, PeerStream, Purpose,
 };
-use plimsoll_server::{Listener, SocketConfig};
+use plimsoll_server::{Listener, SocketConfig, TokioClock};
 use plimsoll_types::NodeId;
 use plimsoll_wire::peer::{self as message, FailureCode, Reply, Request};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::address;
@@ -26,8 +29,12 @@ use crate::http::cannot_listen;
 pub(crate) const PEER_THREAD: &str = "plimsoll-peer";
 /// Threads of their own, so that replication and heartbeats do not wait behind clients' requests.
 const THREADS: usize = 2;
+/// Threads for what the cluster's upkeep waits for.
+const BLOCKING_THREADS: usize = 16;
+/// How often is looked whether streams are as wanted, if nobody says so.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Where the metadata log lies in the data directory.
-const METADATA_DIR: &str = "metadata";
+pub(crate) const METADATA_DIR: &str = "metadata";
 
 /// The times and limits of peer links.
 const LINKS: PeerConfig = PeerConfig {
@@ -93,10 +100,12 @@ impl Peers {
                 // What a log that may be empty holds is told once it was read.
                 has_metadata: (!may_have_metadata).then_some(false),
             }),
+            quorum: OnceLock::new(),
+            broker: OnceLock::new(),
         });
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
-            .max_blocking_threads(THREADS)
+            .max_blocking_threads(BLOCKING_THREADS)
             .thread_name(PEER_THREAD)
             .enable_all()
             .build()
@@ -135,12 +144,40 @@ impl Peers {
             .identify_as(|identity| identity.cluster_id = Some(cluster_id.to_owned()));
     }
 
-    /// There is a broker, and so a metadata log that was read.
-    pub(crate) fn attach(&self, broker: &Broker) {
-        let holds_any = broker.image().version() > 0;
-        self.service.lock().has_metadata = Some(holds_any);
-        self.network
-            .identify_as(|identity| identity.has_metadata = holds_any);
+    /// The metadata log was read, and there is a quorum to take part in.
+    pub(crate) fn attach_quorum(&self, quorum: &Quorum) {
+        // The first one stands: a node has one from its start to its end.
+        drop(self.service.quorum.set(quorum.clone()));
+        let status = quorum.status();
+        let others = status.voters.into_iter().chain(status.learners);
+        self.network.set_addresses(others);
+    }
+
+    /// There is a broker.
+    pub(crate) fn attach(&self, broker: &Arc<Broker>) {
+        drop(self.service.broker.set(Arc::clone(broker)));
+        if self.service.quorum.get().is_none() {
+            self.service.lock().has_metadata = Some(broker.image().version() > 0);
+        }
+    }
+
+    /// The broker has registered.
+    pub(crate) fn registered(&self, broker: &Broker) {
+        let image = broker.image();
+        let known = image.node(self.service.me).map(|node| node.broker_epoch);
+        self.network.identify_as(|identity| {
+            identity.broker_epoch = known;
+            identity.has_metadata = true;
+        });
+        if let Some(replicas) = broker.replicas() {
+            let (network, replicas) = (Arc::downgrade(&self.network), Arc::clone(replicas));
+            drop(self.spawn(keep_streams(network, replicas)));
+        }
+    }
+
+    /// Runs something beside the links, where clients cannot get in its way.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.network.runtime().spawn(work)
     }
 
     /// Ends every link.
@@ -155,6 +192,19 @@ impl Drop for Peers {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Keeps those streams open that the replicas want, for as long as there are links.
+async fn keep_streams(network: Weak<PeerNetwork>, replicas: Arc<Replicas>) {
+    loop {
+        let wanted = replicas.wanted_links();
+        match network.upgrade() {
+            Some(network) => network.want_streams(&wanted),
+            None => return,
+        }
+        // Now and then in any case: a node's address may have become known since.
+        let _ = tokio::time::timeout(LOOK_AGAIN, replicas.wanted_changed()).await;
     }
 }
 
@@ -188,6 +238,8 @@ fn holds_anything(dir: &Path) -> std::io::Result<bool> {
 struct Service {
     me: NodeId,
     state: Mutex<State>,
+    quorum: OnceLock<Quorum>,
+    broker: OnceLock<Arc<Broker>>,
 }
 
 struct State {
@@ -203,27 +255,49 @@ impl Service {
 
     fn identify(&self) -> Reply {
         let state = self.lock();
-        match state.has_metadata {
+        let log = self
+            .quorum
+            .get()
+            .map(|quorum| quorum.status().last_index > 0);
+        match log.or(state.has_metadata) {
             Some(has_metadata) => Reply::Identity(message::Identity {
                 cluster_id: state.cluster_id.clone(),
                 node: self.me,
                 has_metadata,
             }),
-            None => Reply::failed(FailureCode::NotReady, "the metadata log is being read"),
+            None => not_ready("the metadata log is being read"),
+        }
+    }
+
+    fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.broker.get()?.replicas()
+    }
+
+    async fn reply(&self, caller: &Caller, request: Request) -> Reply {
+        match request {
+            Request::Identify => self.identify(),
+            Request::Probe => Reply::Alive,
+            Request::Quorum(message) => match self.quorum.get() {
+                Some(quorum) => Reply::Quorum(quorum.handle(message).await),
+                None => not_ready("the metadata log is not open"),
+            },
+            request => match self.broker.get() {
+                Some(broker) => broker.answer_peer(caller.node, request).await,
+                None => not_ready("the node is starting"),
+            },
         }
     }
 }
 
+fn not_ready(why: &str) -> Reply {
+    Reply::failed(FailureCode::NotReady, why)
+}
+
 #[async_trait]
 impl PeerService for Service {
-    async fn answer(&self, _caller: &Caller, request: Bytes) -> Bytes {
+    async fn answer(&self, caller: &Caller, request: Bytes) -> Bytes {
         let reply = match Request::decode(request) {
-            Ok(Request::Identify) => self.identify(),
-            Ok(Request::Probe) => Reply::Alive,
-            Ok(_) => Reply::failed(
-                FailureCode::NotReady,
-                "this node is not in a cluster of several",
-            ),
+            Ok(request) => self.reply(caller, request).await,
             Err(error) => Reply::failed(FailureCode::Unsupported, error.to_string()),
         };
         reply.encode()
@@ -231,17 +305,25 @@ impl PeerService for Service {
 
     fn accept_stream(
         &self,
-        _caller: &Caller,
-        _purpose: Purpose,
+        caller: &Caller,
+        purpose: Purpose,
     ) -> Result<Box<dyn PeerStream>, String> {
-        Err("this node has no replicas to follow".to_owned())
+        let replicas = self.replicas().ok_or("the node is starting")?;
+        let epoch = caller.broker_epoch.ok_or("the caller has not registered")?;
+        let now = TokioClock::monotonic();
+        let link = replicas.lead_link(caller.node, epoch, purpose, now);
+        Ok(Box::new(Leading::new(link)))
     }
 
-    fn open_stream(&self, _to: NodeId, _purpose: Purpose) -> Option<Box<dyn PeerStream>> {
-        None
+    fn open_stream(&self, to: NodeId, purpose: Purpose) -> Option<Box<dyn PeerStream>> {
+        let now = TokioClock::monotonic();
+        let link = self.replicas()?.follow_link(to, purpose, now);
+        Some(Box::new(Following::new(link)))
     }
 
     fn suspect(&self, node: NodeId) {
-        warn!(event = "peer_gone", peer = %node, "its port refuses connections");
+        if let Some(broker) = self.broker.get() {
+            broker.suspect(node);
+        }
     }
 }

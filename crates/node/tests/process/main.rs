@@ -1,6 +1,7 @@
 //! The real program in real processes: it starts, serves, stops, and survives being killed.
 
 mod cli;
+mod cluster;
 mod crash;
 mod hostile;
 mod housekeeping;

@@ -75,35 +75,48 @@ impl Node {
         Self::spawn(shell, dir, &[])
     }
 
-    fn spawn(mut program: Command, dir: &Path, more: &[&str]) -> Self {
-        let mut child = program
+    fn spawn(program: Command, dir: &Path, more: &[&str]) -> Self {
+        let mut node = Self::spawn_only(program, dir, more);
+        node.ready();
+        node
+    }
+
+    /// Starts a node and does not wait until it is ready.
+    pub(crate) fn spawn_with(dir: &Path, more: &[&str]) -> Self {
+        Self::spawn_only(plimsoll(), dir, more)
+    }
+
+    fn spawn_only(mut program: Command, dir: &Path, more: &[&str]) -> Self {
+        program
             .args(["serve", "--kafka-listen", "127.0.0.1:0"])
-            .args([
-                "--http-listen",
-                "127.0.0.1:0",
-                "--peer-listen",
-                "127.0.0.1:0",
-            ])
+            .args(["--http-listen", "127.0.0.1:0"])
             .args(["--set", "group.initial.rebalance.delay.ms=0"])
             .args(["--set", "offsets.topic.num.partitions=1"])
             .arg("--data-dir")
             .arg(dir)
-            .args(more)
+            .args(more);
+        if !more.contains(&"--voters") {
+            program.args(["--peer-listen", "127.0.0.1:0"]);
+        }
+        let mut child = program
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program is built");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let (bootstrap, http) = Default::default();
-        let mut node = Self {
+        Self {
             child,
             log,
             bootstrap,
             http,
-        };
-        let ready = node.event("node_ready");
+        }
+    }
+
+    /// Waits until it serves clients.
+    pub(crate) fn ready(&mut self) {
+        let ready = self.event("node_ready");
         let text = |name: &str| ready[name].as_str().expect("text").to_owned();
-        (node.bootstrap, node.http) = (text("advertised"), text("http"));
-        node
+        (self.bootstrap, self.http) = (text("advertised"), text("http"));
     }
 
     /// Reads the log until this event.

@@ -44,13 +44,14 @@ pub(super) async fn run(
 ) {
     let mut backoff = Backoff::new(shared.config.min_retry, shared.config.max_retry);
     let mut has_stood = false;
+    let mut is_gone = false;
     loop {
         let to = address.borrow_and_update().clone();
         let kicked = kick.notified();
         let wait = match dial(&shared, &to, Some(node), Purpose::Control).await {
             Ok((wire, _)) => {
                 info!(event = "peer_connected", peer = %node, address = to);
-                has_stood = true;
+                (has_stood, is_gone) = (true, false);
                 let began = Instant::now();
                 let end = tokio::select! {
                     end = converse(&shared, wire, &mut calls) => end,
@@ -66,6 +67,9 @@ pub(super) async fn run(
             }
             Err(error) => {
                 if has_stood && error.is_refused() {
+                    if !std::mem::replace(&mut is_gone, true) {
+                        warn!(event = "peer_gone", peer = %node, address = to, why = %error);
+                    }
                     shared.counters.suspicions.add(1);
                     shared.service.suspect(node);
                 }

@@ -16,6 +16,7 @@
 //!   refused, the process at the other end is gone: [`PeerService::suspect`].
 
 mod accept;
+mod broker;
 mod config;
 mod control;
 mod counters;
@@ -171,6 +172,7 @@ impl PeerNetwork {
             peers: Mutex::default(),
             streams: Mutex::default(),
             accepted: Mutex::default(),
+            registered: Mutex::default(),
             denials: crate::repeated::Repeated::default(),
         });
         let accepting = runtime.spawn(accept::run(Arc::clone(&shared), listener));
@@ -186,6 +188,12 @@ impl PeerNetwork {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The threads that the links run on.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     /// What was counted so far.

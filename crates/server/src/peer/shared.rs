@@ -1,6 +1,6 @@
 //! What all links of a node share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use plimsoll_types::{BrokerEpoch, NodeId};
@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
     pub(super) streams: Mutex<BTreeMap<(NodeId, Purpose), AbortHandle>>,
     pub(super) accepted: Mutex<BTreeMap<(NodeId, Purpose), Accepted>>,
+    /// The nodes that the metadata named last.
+    pub(super) registered: Mutex<BTreeSet<NodeId>>,
     /// Log lines about peers that were turned away, or turned us away.
     pub(super) denials: Repeated,
 }

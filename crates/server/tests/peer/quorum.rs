@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -146,5 +145,4 @@ async fn three_nodes_form_a_quorum_and_outlive_a_cut_of_its_leader() {
             .unwrap();
         node.network.shutdown();
     }
-    tokio::time::sleep(Duration::from_millis(1)).await;
 }
