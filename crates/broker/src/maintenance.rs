@@ -106,7 +106,7 @@ impl Broker {
         failed.into_inner()
     }
 
-    fn partitions(&self) -> impl Iterator<Item = Arc<Partition>> + use<> {
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = Arc<Partition>> + use<> {
         let topics = self.host.catalog.topics();
         topics
             .into_iter()

@@ -135,6 +135,8 @@ impl Partition {
             shared.watermarks.publish_log_start(log.log_start());
             Ok((log.log_start(), upkeep))
         })?;
+        // Followers are told by whoever listens.
+        shared.taps.ring();
         self.carry_out(Some(upkeep))?;
         Ok(log_start)
     }

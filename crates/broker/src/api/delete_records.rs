@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use plimsoll_controller::rules;
 use plimsoll_partition::{MaintainError, Partition, describe};
-use plimsoll_types::Offset;
+use plimsoll_types::{Offset, PartitionKey};
 use plimsoll_wire::ErrorCode;
 use plimsoll_wire::delete_records::{
     DeleteRecordsPartition, DeleteRecordsPartitionResult, DeleteRecordsRequest,
@@ -82,7 +82,17 @@ async fn delete(
         .broker
         .blocking(move || partition.delete_records(before));
     match deadline.bound(work).await {
-        Some(Some(Ok(log_start))) => Ok(log_start),
+        Some(Some(Ok(log_start))) => {
+            let index = id.index;
+            let topic = id.topic_id;
+            let everywhere = context
+                .broker
+                .log_start_everywhere(PartitionKey { topic, index }, log_start);
+            if context.broker.replicas().is_some() && deadline.bound(everywhere).await.is_none() {
+                return Err(ErrorCode::RequestTimedOut);
+            }
+            Ok(log_start)
+        }
         Some(Some(Err(MaintainError::OutOfRange { .. }))) => Err(ErrorCode::OffsetOutOfRange),
         Some(Some(Err(MaintainError::NotLeader { .. }))) => Err(ErrorCode::NotLeaderOrFollower),
         Some(Some(Err(error))) => {

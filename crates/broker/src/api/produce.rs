@@ -403,6 +403,9 @@ async fn finish(
         match deadline.bound(wait).await {
             Some(Ok(marks)) => debug_assert!(marks.high_watermark >= appended.end, "X1"),
             Some(Err(_superseded)) => return Err(moved(&partition)),
+            None if !marks.min_isr_met() => {
+                return Err(ErrorCode::NotEnoughReplicasAfterAppend.into());
+            }
             None => return Err(ErrorCode::RequestTimedOut.into()),
         }
     }

@@ -11,7 +11,7 @@ use plimsoll_controller::liveness::Decision;
 use plimsoll_controller::rules::{self, LogAnswer, RecoverUnclean};
 use plimsoll_controller::{Image, Record, Refusal};
 use plimsoll_types::{Monotonic, NodeId, PartitionKey};
-use plimsoll_wire::peer::{Reply, Request};
+use plimsoll_wire::peer::{LogInfo, Reply, Request};
 
 use super::{Member, PeerError};
 use crate::Broker;
@@ -132,17 +132,13 @@ impl Broker {
                 };
                 report("balance", self.commit(rule).await);
             }
-            self.inspect(member, &mut leaderless).await;
+            self.inspect(&mut leaderless).await;
         }
     }
 
     /// Asks what the logs of partitions without a leader hold, where their policy allows to choose
     /// by that.
-    async fn inspect(
-        self: &Arc<Self>,
-        member: &Member,
-        since: &mut HashMap<PartitionKey, Monotonic>,
-    ) {
+    async fn inspect(self: &Arc<Self>, since: &mut HashMap<PartitionKey, Monotonic>) {
         let image = self.metadata.image();
         let wanted: Vec<_> = rules::recoveries_wanted(&image)
             .take(MAX_INSPECTED)
@@ -151,7 +147,7 @@ impl Broker {
         for wanted in wanted {
             let mut answers = Vec::new();
             for node in &wanted.ask {
-                answers.extend(self.log_answer(member, &image, *node, wanted.key).await);
+                answers.extend(self.log_answer(&image, *node, wanted.key).await);
             }
             let now = self.clock.now();
             let begun = *since.entry(wanted.key).or_insert(now);
@@ -167,7 +163,7 @@ impl Broker {
 
     /// What the replicas of a partition hold, as far as their nodes say so.
     pub(crate) async fn log_answers(&self, image: &Image, key: PartitionKey) -> Vec<LogAnswer> {
-        let (Some(member), Some(partition)) = (&self.member, image.partition_by_key(key)) else {
+        let Some(partition) = image.partition_by_key(key) else {
             return Vec::new();
         };
         let mut answers = Vec::new();
@@ -176,29 +172,33 @@ impl Broker {
             .iter()
             .filter(|node| image.is_alive(**node))
         {
-            answers.extend(self.log_answer(member, image, *node, key).await);
+            answers.extend(self.log_answer(image, *node, key).await);
         }
         answers
     }
 
+    /// What another node says that its log of a partition holds.
+    pub(super) async fn log_info_of(&self, node: NodeId, key: PartitionKey) -> Option<LogInfo> {
+        let member = self.member.as_ref()?;
+        let request = Request::LogInfo(vec![key]);
+        let Ok(Reply::LogInfo(rows)) = member.peers.call(node, request, INSPECT).await else {
+            return None;
+        };
+        rows.into_iter().find(|row| row.key == key)
+    }
+
     async fn log_answer(
         &self,
-        member: &Member,
         image: &Image,
         node: NodeId,
         key: PartitionKey,
     ) -> Option<LogAnswer> {
         let broker_epoch = image.node(node)?.broker_epoch;
-        let rows = if node == self.config.node {
-            self.log_infos(vec![key]).await
+        let row = if node == self.config.node {
+            self.log_infos(vec![key]).await.pop()?
         } else {
-            let request = Request::LogInfo(vec![key]);
-            match member.peers.call(node, request, INSPECT).await {
-                Ok(Reply::LogInfo(rows)) => rows,
-                Ok(_) | Err(_) => return None,
-            }
+            self.log_info_of(node, key).await?
         };
-        let row = rows.into_iter().find(|row| row.key == key)?;
         Some(LogAnswer {
             node,
             broker_epoch,

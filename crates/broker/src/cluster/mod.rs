@@ -11,6 +11,7 @@
 mod answer;
 mod control;
 mod heartbeat;
+mod operate;
 mod replication;
 mod session;
 
@@ -212,6 +213,7 @@ impl Broker {
             parts.push(Box::pin(Arc::clone(self).run_proposals()));
             parts.push(Box::pin(Arc::clone(self).run_reports()));
             parts.push(Box::pin(Arc::clone(self).run_checks()));
+            parts.push(Box::pin(Arc::clone(self).run_trims()));
             parts.push(Box::pin(Arc::clone(self).run_history()));
         }
         std::future::poll_fn(move |cx| {

@@ -7,8 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use plimsoll_controller::rules::{self, AlterRefusal, IsrChange};
+use plimsoll_partition::Role;
 use plimsoll_replicator::{Decision, IsrProposal, Replicas, Report, Work};
-use plimsoll_types::{PartitionEpoch, PartitionKey};
+use plimsoll_types::{Offset, PartitionEpoch, PartitionKey};
 use plimsoll_wire::peer::{DigestReply, DigestRequest, Reply, Request};
 
 use crate::Broker;
@@ -19,6 +20,10 @@ const TICK: Duration = Duration::from_millis(100);
 const CHECK: Duration = Duration::from_millis(500);
 /// How long a leader may take to read a range.
 const DIGEST: Duration = Duration::from_secs(5);
+/// Between two rounds over the followers' log starts.
+const TRIM: Duration = Duration::from_millis(500);
+/// Between two looks at the replicas' log starts.
+const LOOK: Duration = Duration::from_millis(50);
 /// Between two writes of the flight recorder.
 const HISTORY: Duration = Duration::from_secs(1);
 /// Where the flight recorder's files are, in the data directory.
@@ -122,6 +127,51 @@ impl Broker {
             let compared = self.blocking(move || replicas.checked(&check, digest, now));
             // A comparison that is not made is made another time.
             let _ = compared.await;
+        }
+    }
+
+    /// Takes off the front of followers' logs what their leaders took off theirs.
+    pub(super) async fn run_trims(self: Arc<Self>) {
+        loop {
+            self.pause(TRIM).await;
+            let broker = Arc::clone(&self);
+            let trimmed = self.blocking(move || {
+                let (now, wall) = (broker.clock.now(), broker.clock.wall());
+                for partition in broker.partitions() {
+                    if matches!(*partition.role(), Role::Follower { .. })
+                        && let Err(error) = partition.maintain(now, wall)
+                    {
+                        let partition = partition.id();
+                        tracing::debug!(event = "follower_not_trimmed", %partition, %error);
+                    }
+                }
+            });
+            // What is not done now is done in the next round.
+            let _ = trimmed.await;
+        }
+    }
+
+    /// Returns once every replica in sync has its log start at `log_start` or later, so that no
+    /// other leader could bring the records before it back.
+    pub(crate) async fn log_start_everywhere(&self, key: PartitionKey, log_start: Offset) {
+        loop {
+            let image = self.metadata.image();
+            let Some(partition) = image.partition_by_key(key) else {
+                return;
+            };
+            let mut behind = false;
+            for node in partition
+                .isr
+                .iter()
+                .filter(|node| **node != self.config.node)
+            {
+                let answer = self.log_info_of(*node, key).await;
+                behind |= answer.is_none_or(|log| log.log_start < log_start);
+            }
+            if !behind {
+                return;
+            }
+            self.pause(LOOK).await;
         }
     }
 

@@ -41,7 +41,13 @@ pub(crate) fn create(world: &World, node: NodeId, name: &str) -> i16 {
     let Response::CreateTopics(created) = world.call(node, 7, &request) else {
         panic!("another response")
     };
-    created.topics[0].error_code
+    let code = created.topics[0].error_code;
+    if code == 0 {
+        world.until("the topic is everywhere", |image| {
+            image.topic(name).is_some()
+        });
+    }
+    code
 }
 
 fn metadata(world: &World, node: NodeId, name: &str) -> MetadataResponse {

@@ -4,6 +4,9 @@ use plimsoll_types::Offset;
 use plimsoll_wire::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
+use plimsoll_wire::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
 use plimsoll_wire::describe_quorum::{DescribeQuorumRequest, PartitionData, TopicData};
 use plimsoll_wire::elect_leaders::ElectLeadersRequest;
 use plimsoll_wire::list_partition_reassignments::ListPartitionReassignmentsRequest;
@@ -29,6 +32,39 @@ fn reassign(world: &World, replicas: Option<Vec<i32>>) -> i16 {
         panic!("another response")
     };
     altered.responses[0].partitions[0].error_code
+}
+
+#[test]
+fn records_that_were_deleted_are_gone_on_every_node() {
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    for _ in 0..3 {
+        produce_somewhere(&world, "orders", 0);
+    }
+    let leader = world
+        .image()
+        .partition("orders", 0)
+        .unwrap()
+        .leader
+        .unwrap();
+    let request = Request::DeleteRecords(DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: "orders".into(),
+            partitions: vec![DeleteRecordsPartition {
+                partition_index: 0,
+                offset: 2,
+            }],
+        }],
+        timeout_ms: 10_000,
+    });
+    let Response::DeleteRecords(deleted) = world.call(leader, 2, &request) else {
+        panic!("another response")
+    };
+    assert_eq!(deleted.topics[0].partitions[0].error_code, 0);
+    for node in [id(1), id(2), id(3)] {
+        let replica = world.broker(node).catalog().partition("orders", 0).unwrap();
+        assert!(replica.watermarks().log_start() >= Offset::new(2), "{node}");
+    }
 }
 
 fn ongoing(world: &World) -> usize {
