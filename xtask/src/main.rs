@@ -59,6 +59,8 @@ enum Command {
     Clients(clients::ClientsArgs),
     /// Kill -9, TERM, torn tails and flipped bits under a real client's load
     Kill(suites::kill::KillArgs),
+    /// Three nodes killed, paused, emptied and damaged under a real client's load
+    Cluster(suites::cluster::ClusterArgs),
     /// Hostile bytes and bad configurations against a real node
     Hostile(suites::hostile::HostileArgs),
 }
@@ -84,6 +86,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Clients(args) => clients::clients(&args),
         Command::Kill(args) => suites::kill::kill(&args),
+        Command::Cluster(args) => suites::cluster::cluster(&args),
         Command::Hostile(args) => suites::hostile::hostile(&args),
     }
 }

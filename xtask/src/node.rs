@@ -39,7 +39,9 @@ pub(crate) struct Place {
     /// The HTTP port.
     pub(crate) http: u16,
     /// The peer port.
-    peer: u16,
+    pub(crate) peer: u16,
+    /// The node's number.
+    pub(crate) id: u32,
     /// Further arguments of `serve`.
     pub(crate) extra: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl Place {
             kafka,
             http,
             peer,
+            id: 1,
             extra: Vec::new(),
         })
     }
@@ -64,7 +67,7 @@ impl Place {
     pub(crate) fn spawn(&self) -> Result<Node> {
         let mut command = Command::new(&self.binary);
         command
-            .args(["serve", "--node-id", "1", "--data-dir"])
+            .args(["serve", "--node-id", &self.id.to_string(), "--data-dir"])
             .arg(&self.data)
             .args(["--kafka-listen", &format!("127.0.0.1:{}", self.kafka)])
             .args(["--peer-listen", &format!("127.0.0.1:{}", self.peer)])
@@ -76,11 +79,16 @@ impl Place {
     /// Starts a node here and waits until it is ready.
     pub(crate) fn start(&self) -> Result<Node> {
         let mut node = self.spawn()?;
+        self.wait_until_ready(&mut node)?;
+        Ok(node)
+    }
+
+    /// Waits until the node that was started here is ready.
+    pub(crate) fn wait_until_ready(&self, node: &mut Node) -> Result<()> {
         let http = self.http;
         node.wait_until(START_DEADLINE, "ready", || {
             http_status(http, "/readyz") == Some(200)
-        })?;
-        Ok(node)
+        })
     }
 }
 
@@ -163,13 +171,16 @@ impl Node {
         Ok(())
     }
 
+    /// Sends it a signal, such as the one that stops or continues it.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        let pid = pid.context("the process id is a positive number")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
     /// Asks it to end with TERM and waits for that.
     pub(crate) fn terminate(mut self) -> Result<ExitStatus> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        kill_process(
-            pid.context("the process id is a positive number")?,
-            Signal::TERM,
-        )?;
+        self.signal(Signal::TERM)?;
         let deadline = Instant::now() + STOP_DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait()? {

@@ -1,14 +1,19 @@
 """A real client's load, and the check of what became of it.
 
-    workload.py create  BOOTSTRAP TOPIC PARTITIONS
+    workload.py create  BOOTSTRAP TOPIC PARTITIONS [REPLICAS [KEY=VALUE...]]
     workload.py produce BOOTSTRAP TOPIC JOURNAL once|at-least-once
     workload.py verify  BOOTSTRAP TOPIC JOURNAL once|at-least-once
     workload.py damaged BOOTSTRAP TOPIC JOURNAL PARTITION SEQUENCE
+    workload.py probe   BOOTSTRAP TOPIC PARTITION
+    workload.py large   BOOTSTRAP TOPIC PARTITION COUNT BYTES
+    workload.py count   BOOTSTRAP TOPIC PARTITION
 
 `produce` writes numbered records with acks=all to every partition until its standard input ends,
 prints `acked N` as it goes, and leaves a journal of what was acknowledged at which offset.
 `verify` reads everything back and compares it with the journal; `damaged` does so where one record
-was damaged on disk. Both print a line that begins with `ok` or `FAIL`.
+was damaged on disk. `probe` writes one small record after the other and prints `ack` as each is
+acknowledged, `large` writes records of a size that a batch can hold one of, `count` reads a
+partition and counts every offset. All but `probe` end with a line that begins with `ok` or `FAIL`.
 """
 
 import hashlib
@@ -34,9 +39,11 @@ def value_of(topic, partition, sequence):
     return start + digest * (1 + sequence % 12)
 
 
-def create(bootstrap, topic, partitions):
+def create(bootstrap, topic, partitions, replicas="1", *configs):
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, int(partitions), 1)])[topic].result(30)
+    config = dict(pair.split("=", 1) for pair in configs)
+    wish = NewTopic(topic, int(partitions), int(replicas), config=config)
+    admin.create_topics([wish])[topic].result(30)
 
 
 def partitions_of(client, topic):
@@ -207,6 +214,86 @@ def damaged(bootstrap, topic, journal, partition, sequence):
     print("ok", outcome)
 
 
+def probe(bootstrap, topic, partition):
+    """One record at a time, so that each acknowledgement shows that the next write is taken."""
+    producer = Producer(
+        {
+            "log_level": 2,
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "linger.ms": 0,
+            "message.timeout.ms": 300_000,
+            "topic.metadata.refresh.sparse": True,
+            "reconnect.backoff.ms": 10,
+            "reconnect.backoff.max.ms": 50,
+            "retry.backoff.ms": 10,
+            "retry.backoff.max.ms": 50,
+            "socket.timeout.ms": 5_000,
+        }
+    )
+    failures = []
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        acked = []
+
+        def delivered(error, message):
+            if error is not None:
+                failures.append(str(error))
+            acked.append(message)
+
+        producer.produce(topic, partition=int(partition), value=b"probe", on_delivery=delivered)
+        while not acked:
+            producer.poll(0.005)
+        print("ack", flush=True)
+        time.sleep(0.01)
+    check(f"{len(failures)} probes failed, the first: {failures[:1]}", not failures)
+    print("ok probed")
+
+
+def large(bootstrap, topic, partition, count, size):
+    producer = Producer(
+        {
+            "log_level": 2,
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "message.max.bytes": 200_000_000,
+            "batch.size": 200_000_000,
+            "linger.ms": 0,
+            "compression.type": "none",
+            "message.timeout.ms": 120_000,
+        }
+    )
+    errors = []
+    for number in range(int(count)):
+        value = number.to_bytes(4, "big") * (int(size) // 4)
+        producer.produce(
+            topic,
+            partition=int(partition),
+            value=value,
+            on_delivery=lambda error, _: errors.append(str(error)) if error else None,
+        )
+        producer.flush(TIMEOUT)
+    check(f"not delivered: {errors[:1]}", not errors)
+    print(f"ok {count} records of {size} bytes")
+
+
+def count(bootstrap, topic, partition):
+    """Every offset from the first to the end, none missing and none twice."""
+    records, error = read(bootstrap, topic, int(partition))
+    check(f"it ends with {error}", error is None)
+    offsets = [offset for offset, _ in records]
+    first = offsets[0] if offsets else 0
+    check("an offset is missing", offsets == list(range(first, first + len(offsets))))
+    print(f"ok {len(offsets)} records from {first}")
+
+
 if __name__ == "__main__":
-    verbs = {"create": create, "produce": produce, "verify": verify, "damaged": damaged}
+    verbs = {
+        "create": create,
+        "produce": produce,
+        "verify": verify,
+        "damaged": damaged,
+        "probe": probe,
+        "large": large,
+        "count": count,
+    }
     verbs[sys.argv[1]](*sys.argv[2:])

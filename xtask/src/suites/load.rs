@@ -45,7 +45,7 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    /// Makes a topic; its journal goes below `dir`.
+    /// Makes a topic with one replica a partition; its journal goes below `dir`.
     pub(super) fn create(
         name: &str,
         bootstrap: &str,
@@ -53,13 +53,18 @@ impl Topic {
         partitions: u32,
         semantics: Semantics,
     ) -> Result<Self> {
-        output(workload()?.args(["create", bootstrap, name, &partitions.to_string()]))?;
-        Ok(Self {
+        create(bootstrap, name, partitions, 1, &[])?;
+        Ok(Self::existing(name, bootstrap, dir, semantics))
+    }
+
+    /// A topic that is there; its journal goes below `dir`.
+    pub(super) fn existing(name: &str, bootstrap: &str, dir: &Path, semantics: Semantics) -> Self {
+        Self {
             name: name.to_owned(),
             bootstrap: bootstrap.to_owned(),
             journal: dir.join(format!("{name}.json")),
             semantics,
-        })
+        }
     }
 
     /// Starts to produce.
@@ -175,6 +180,93 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         // Ended already, or given up here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes a topic.
+pub(super) fn create(
+    bootstrap: &str,
+    name: &str,
+    partitions: u32,
+    replicas: u32,
+    configs: &[&str],
+) -> Result<()> {
+    let (partitions, replicas) = (partitions.to_string(), replicas.to_string());
+    let mut command = workload()?;
+    command.args(["create", bootstrap, name, &partitions, &replicas]);
+    output(command.args(configs)).map(drop)
+}
+
+/// Writes `count` records of `bytes` each, every one in a batch of its own.
+pub(super) fn large(bootstrap: &str, topic: &str, count: u32, bytes: u64) -> Result<String> {
+    let (count, bytes) = (count.to_string(), bytes.to_string());
+    verdict(workload()?.args(["large", bootstrap, topic, "0", &count, &bytes]))
+}
+
+/// Reads partition 0 of a topic and counts every offset.
+pub(super) fn count(bootstrap: &str, topic: &str) -> Result<String> {
+    verdict(workload()?.args(["count", bootstrap, topic, "0"]))
+}
+
+/// A producer of one small record after the other, whose acknowledgements are timed.
+pub(super) struct Probe {
+    child: Child,
+    acks: Receiver<Instant>,
+}
+
+impl Probe {
+    /// Starts to probe partition 0.
+    pub(super) fn start(bootstrap: &str, topic: &str) -> Result<Self> {
+        let mut command = workload()?;
+        command.args(["probe", bootstrap, topic, "0"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start the prober")?;
+        let output = child.stdout.take().expect("its standard output is piped");
+        let (sender, acks) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if line == "ack" && sender.send(Instant::now()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self { child, acks })
+    }
+
+    /// The longest time without an acknowledgement from `since` until writes have been taken
+    /// again for a while.
+    pub(super) fn longest_gap(&self, since: Instant) -> Result<Duration> {
+        const SETTLED: u32 = 50;
+        let (mut last, mut longest, mut taken) = (since, Duration::ZERO, 0);
+        while taken < SETTLED {
+            let at = self
+                .acks
+                .recv_timeout(PROGRESS)
+                .with_context(|| format!("no acknowledgement within {PROGRESS:?}"))?;
+            if at < since {
+                continue;
+            }
+            longest = longest.max(at - last);
+            (last, taken) = (at, taken + 1);
+        }
+        Ok(longest)
+    }
+
+    /// Waits until a probe is acknowledged.
+    pub(super) fn ready(&self) -> Result<()> {
+        let waited = self.acks.recv_timeout(PROGRESS);
+        waited.context("no probe was acknowledged").map(drop)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // It has nothing to say at its end that its acknowledgements did not.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,6 @@
 //! Suites that hurt a real node: crashes, damage, hostile bytes, bad configurations.
 
+pub(crate) mod cluster;
 mod damage;
 pub(crate) mod hostile;
 pub(crate) mod kill;

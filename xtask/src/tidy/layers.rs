@@ -263,6 +263,7 @@ const LAYERS: &[Row] = &[
         7,
         Ours::Only(&[
             "plimsoll-types",
+            "plimsoll-health",
             "plimsoll-record-batch",
             "plimsoll-wire",
             "plimsoll-client",

@@ -1,0 +1,248 @@
+//! Three nodes in processes of their own, as one cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use crate::node::{Node, Place, http_status};
+use crate::run::output;
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// Places of nodes, and the nodes that run there. Node numbers begin at 1.
+pub(super) struct Cluster {
+    binary: PathBuf,
+    places: Vec<Place>,
+    nodes: Vec<Option<Node>>,
+}
+
+/// A replica, as `plimsoll replica list -o json` tells it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Replica {
+    pub(super) topic: String,
+    pub(super) partition: u32,
+    pub(super) node: u32,
+    pub(super) state: String,
+    pub(super) log_end: Option<u64>,
+    pub(super) high_watermark: Option<u64>,
+    pub(super) in_sync: bool,
+    pub(super) cause: Option<String>,
+    pub(super) action: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Replicas {
+    replicas: Vec<Replica>,
+}
+
+impl Cluster {
+    /// Starts `count` voters below `dir` and waits until all are ready.
+    pub(super) fn form(binary: &Path, dir: &Path, count: u32, extra: &[&str]) -> Result<Self> {
+        let mut places = Vec::new();
+        for id in 1..=count {
+            let mut place = Place::new(binary, &dir.join(format!("node-{id}")))?;
+            place.id = id;
+            places.push(place);
+        }
+        let voter = |place: &Place| format!("{}@127.0.0.1:{}", place.id, place.peer);
+        let voters = places.iter().map(voter).collect::<Vec<_>>().join(",");
+        for place in &mut places {
+            place.extra = vec!["--voters".to_owned(), voters.clone()];
+            place
+                .extra
+                .extend(extra.iter().map(|arg| (*arg).to_owned()));
+        }
+        let mut cluster = Self {
+            binary: binary.to_owned(),
+            nodes: places.iter().map(|_| None).collect(),
+            places,
+        };
+        for id in cluster.ids() {
+            cluster.spawn(id)?;
+        }
+        for id in cluster.ids() {
+            cluster.wait_until_ready(id)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Every node's number.
+    pub(super) fn ids(&self) -> std::ops::RangeInclusive<u32> {
+        1..=u32::try_from(self.places.len()).expect("a handful of nodes")
+    }
+
+    /// Where a node lives.
+    pub(super) fn place(&self, id: u32) -> &Place {
+        &self.places[index(id)]
+    }
+
+    /// The addresses of all nodes, for clients.
+    pub(super) fn bootstrap(&self) -> String {
+        let address = |place: &Place| format!("127.0.0.1:{}", place.kafka);
+        self.places
+            .iter()
+            .map(address)
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    /// Whether the node's process was started and not ended here.
+    pub(super) fn runs(&self, id: u32) -> bool {
+        self.nodes[index(id)].is_some()
+    }
+
+    /// Starts a node without waiting for it.
+    pub(super) fn spawn(&mut self, id: u32) -> Result<()> {
+        let node = self.place(id).spawn()?;
+        self.nodes[index(id)] = Some(node);
+        Ok(())
+    }
+
+    /// Starts a node and waits until it is ready.
+    pub(super) fn start(&mut self, id: u32) -> Result<()> {
+        self.spawn(id)?;
+        self.wait_until_ready(id)
+    }
+
+    fn wait_until_ready(&mut self, id: u32) -> Result<()> {
+        let at = index(id);
+        let node = self.nodes[at].as_mut().context("the node does not run")?;
+        self.places[at].wait_until_ready(node)
+    }
+
+    /// Ends a node as a crash does.
+    pub(super) fn kill(&mut self, id: u32) -> Result<()> {
+        self.take(id)?.kill()
+    }
+
+    /// Ends a node by TERM.
+    pub(super) fn terminate(&mut self, id: u32) -> Result<()> {
+        let status = self.take(id)?.terminate()?;
+        ensure!(status.success(), "node {id} ended with {status}");
+        Ok(())
+    }
+
+    /// Stops a node's process in its tracks for a while.
+    pub(super) fn pause(&self, id: u32, time: Duration) -> Result<()> {
+        let node = self.nodes[index(id)].as_ref();
+        let node = node.context("the node does not run")?;
+        node.signal(Signal::STOP)?;
+        thread::sleep(time);
+        node.signal(Signal::CONT)
+    }
+
+    fn take(&mut self, id: u32) -> Result<Node> {
+        self.nodes[index(id)]
+            .take()
+            .context("the node does not run")
+    }
+
+    /// Runs a verb of the command line against the nodes' HTTP port or Kafka port.
+    pub(super) fn verb(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args);
+        let running = self
+            .ids()
+            .find(|id| self.runs(*id) && http_status(self.place(*id).http, "/livez") == Some(200));
+        if let Some(id) = running {
+            let http = format!("http://127.0.0.1:{}", self.place(id).http);
+            command.env("PLIMSOLL_HTTP", http);
+        }
+        command.env("PLIMSOLL_BOOTSTRAP_SERVER", self.bootstrap());
+        command
+    }
+
+    /// Every replica, as the cluster tells it.
+    pub(super) fn replicas(&self) -> Result<Vec<Replica>> {
+        let text = output(&mut self.verb(&["replica", "list", "-o", "json"]))?;
+        let answer: Replicas =
+            serde_json::from_str(&text).with_context(|| format!("not replicas: {text}"))?;
+        Ok(answer.replicas)
+    }
+
+    /// Who leads a partition.
+    pub(super) fn leader(&self, topic: &str, partition: u32) -> Result<u32> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let leader = self.replicas()?.into_iter().find(|replica| {
+                replica.topic == topic
+                    && replica.partition == partition
+                    && replica.state == "leader"
+            });
+            if let Some(leader) = leader {
+                return Ok(leader.node);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{topic}/{partition} has no leader"
+            );
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until every replica is in sync and every replica of a partition has the same log end,
+    /// which is its high watermark; tells how long that took.
+    pub(super) fn healed(&self, within: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            let outcome = self.replicas().and_then(|replicas| settled(&replicas));
+            match outcome {
+                Ok(()) => return Ok(begun.elapsed()),
+                Err(error) if begun.elapsed() > within => {
+                    bail!("not healed within {within:?}: {error:#}")
+                }
+                Err(_) => thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// Exit code and text of `plimsoll doctor`.
+    pub(super) fn doctor(&self) -> Result<(i32, String)> {
+        let output = self.verb(&["doctor"]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((output.status.code().unwrap_or(-1), text))
+    }
+}
+
+/// What keeps the replicas from being all in step, if anything.
+fn settled(replicas: &[Replica]) -> Result<()> {
+    ensure!(!replicas.is_empty(), "there are no replicas");
+    for replica in replicas {
+        let Replica {
+            topic,
+            partition,
+            node,
+            state,
+            cause,
+            ..
+        } = replica;
+        ensure!(
+            replica.in_sync,
+            "{topic}/{partition} on node {node} is {state}: {} ({})",
+            cause.as_deref().unwrap_or("no cause given"),
+            replica.action.as_deref().unwrap_or("no action given")
+        );
+        let of_partition =
+            |other: &&Replica| other.topic == *topic && other.partition == *partition;
+        for other in replicas.iter().filter(of_partition) {
+            ensure!(
+                other.log_end == replica.log_end && other.high_watermark == replica.log_end,
+                "{topic}/{partition}: node {node} ends at {:?}, node {} at {:?} with high watermark {:?}",
+                replica.log_end,
+                other.node,
+                other.log_end,
+                other.high_watermark
+            );
+        }
+    }
+    Ok(())
+}
+
+fn index(id: u32) -> usize {
+    id as usize - 1
+}
