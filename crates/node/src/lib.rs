@@ -21,6 +21,7 @@ mod cluster;
 pub mod config;
 mod descriptors;
 mod dev;
+mod dev_cluster;
 mod ephemeral;
 mod formation;
 mod home;
@@ -37,6 +38,7 @@ mod signals;
 mod temporary;
 pub mod usage;
 
-pub use dev::{DevCluster, DevNode, Ways, dev};
+pub use dev::dev;
+pub use dev_cluster::{DevCluster, DevNode, Ways};
 pub use ephemeral::{Broker, StartError};
 pub use run::serve;

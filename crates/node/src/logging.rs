@@ -74,10 +74,11 @@ fn filter(level: &str) -> Result<EnvFilter, Failure> {
         let todo = "Levels are error, warn, info, debug and trace";
         return Err(Failure::new(Code::BadValue, format!("{what}. {todo}")));
     }
-    // The quorum's library tells every message at this level; whoever wants that names it.
+    // The quorum's library tells every message and every failed attempt; whoever wants that
+    // names it.
     let level = match level.contains("openraft") {
         true => level.to_owned(),
-        false => format!("{level},openraft=warn"),
+        false => format!("{level},openraft=error"),
     };
     EnvFilter::builder().parse(&level).map_err(|error| {
         Failure::new(

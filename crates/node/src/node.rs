@@ -30,6 +30,9 @@ use crate::peers::Peers;
 /// How often a long recovery says how far it is.
 const PROGRESS: Duration = Duration::from_secs(2);
 
+/// How long a node that stops waits for others to take over what it leads.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
 /// A node that runs on the current tokio runtime.
 pub(crate) struct Node {
     broker: Arc<Broker>,
@@ -176,7 +179,10 @@ impl Node {
         info!(event = "node_stopping");
         http.draining();
         // Before anything closes: the leaderships go where clients then find them.
-        broker.drain().await;
+        let drained = tokio::time::timeout(HAND_OVER, broker.drain()).await;
+        if drained.is_err() {
+            warn!(event = "not_drained", "nobody took over in time");
+        }
         // Joins that wait for other members would wait as long as they; tell them now.
         broker.stop_groups();
         let drained = kafka.shutdown(grace).await;
