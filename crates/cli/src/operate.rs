@@ -115,6 +115,37 @@ Examples:
   plimsoll partition history orders/3
   plimsoll partition history orders/3 --since 15m -o json")]
     History(History),
+    /// Move a partition to other nodes
+    #[command(after_help = "\
+The copies are made first; the partition is served all the while. Watch it: plimsoll replica list
+--unhealthy.
+
+Examples:
+  plimsoll partition move orders/3 --to 2,3,4
+  plimsoll partition move orders/3 --cancel")]
+    Move(Move),
+}
+
+/// `plimsoll partition move`
+#[derive(Args, Debug)]
+pub struct Move {
+    /// The partition
+    #[arg(value_name = "TOPIC/PARTITION", value_parser = partition)]
+    pub(crate) partition: (String, u32),
+    /// The nodes that are to hold it, the preferred leader first
+    #[arg(
+        long,
+        value_name = "NODES",
+        value_delimiter = ',',
+        required_unless_present = "cancel",
+        conflicts_with = "cancel"
+    )]
+    pub(crate) to: Vec<u32>,
+    /// Stop the move under way
+    #[arg(long)]
+    pub(crate) cancel: bool,
+    #[command(flatten)]
+    pub(crate) connect: crate::verb::Connect,
 }
 
 /// `plimsoll partition history`

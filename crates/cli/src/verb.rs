@@ -67,7 +67,7 @@ Exit codes: 0 all is well, 10 something is not served, 11 all is served with les
     /// List replicas, and what is wrong with them
     #[command(subcommand, disable_help_subcommand = true)]
     Replica(Replica),
-    /// Show what happened to a partition
+    /// Show what happened to a partition, and move it
     #[command(subcommand, disable_help_subcommand = true)]
     Partition(Partition),
     /// List nodes, and take them out of service and back

@@ -55,6 +55,9 @@ asks! {
     DeleteGroups: delete_groups::DeleteGroupsRequest => DeleteGroupsResponse,
     IncrementalAlterConfigs: incremental_alter_configs::IncrementalAlterConfigsRequest
         => IncrementalAlterConfigsResponse,
+    AlterPartitionReassignments:
+        alter_partition_reassignments::AlterPartitionReassignmentsRequest
+        => AlterPartitionReassignmentsResponse,
     OffsetDelete: offset_delete::OffsetDeleteRequest => OffsetDeleteResponse,
     DescribeCluster: describe_cluster::DescribeClusterRequest => DescribeClusterResponse,
     DescribeTopicPartitions: describe_topic_partitions::DescribeTopicPartitionsRequest

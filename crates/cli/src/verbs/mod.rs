@@ -46,6 +46,7 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Explain(args) => return doctor::explain(&args),
         Verb::Replica(Replica::List(args)) => return replica::list(args).await,
         Verb::Partition(Partition::History(args)) => return replica::history(args).await,
+        Verb::Partition(Partition::Move(args)) => return replica::reassign(args).await,
         Verb::Node(args) => return node::node(args).await,
         Verb::Chaos(args) => return node::chaos(args).await,
     };

@@ -6,6 +6,7 @@
 mod cluster;
 mod configs;
 mod groups;
+mod partitions;
 mod topics;
 
 use std::time::Duration;
