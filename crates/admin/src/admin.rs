@@ -106,7 +106,9 @@ impl Admin {
             let admin = admin.upgrade();
             admin.map_or_else(Bytes::new, |admin| admin.answer_query(&question))
         });
-        self.set_colleagues(Arc::new(Linked(Arc::clone(&broker))));
+        let linked = Arc::new(Linked(Arc::clone(&broker)));
+        self.set_operator(Arc::clone(&linked) as Arc<dyn Orders>);
+        self.set_colleagues(linked);
         // The first one stands: a node has one broker from its start to its end.
         drop(self.view.set(Arc::clone(&broker) as Arc<dyn ClusterView>));
         drop(self.broker.set(broker));

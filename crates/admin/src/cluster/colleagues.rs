@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sighting::Report;
 use crate::admin::Admin;
+use crate::orders::{Order, Orders};
 
 /// The way to the other nodes.
 #[async_trait]
@@ -44,6 +45,33 @@ impl Colleagues for Linked {
             PeerError::Unreachable(why) | PeerError::Lost(why) => why,
             other => other.to_string(),
         })
+    }
+}
+
+#[async_trait]
+impl Orders for Linked {
+    async fn carry_out(&self, order: Order, node: NodeId) -> Result<String, String> {
+        if self.0.image().node(node).is_none() {
+            return Err(format!("there is no node {node}"));
+        }
+        let (done, told) = match order {
+            Order::Drain => (
+                self.0.drain_node(node).await,
+                format!("node {node} leads nothing, and is given nothing to lead"),
+            ),
+            Order::Resume => (
+                self.0.resume_node(node).await,
+                format!("node {node} may lead again"),
+            ),
+            Order::Decommission => (
+                self.0.remove_node(node).await,
+                format!("node {node} is out of the cluster"),
+            ),
+            Order::Kill | Order::Restart | Order::Cut | Order::Heal => {
+                return Err("this is no order to a node that is in use".to_owned());
+            }
+        };
+        done.map(|()| told).map_err(|error| error.to_string())
     }
 }
 

@@ -124,6 +124,11 @@ impl Admin {
         let mut quorum = view.quorum();
         let told = reports.values().find_map(|report| report.controller);
         quorum.leader = quorum.leader.or(told.and_then(NodeId::new));
+        // Who leads the quorum knows who keeps up.
+        let leads = quorum.leader.and_then(|leader| reports.get(&leader.get()));
+        if let Some(leads) = leads.filter(|leads| leads.voters > 0) {
+            (quorum.voters, quorum.current) = (leads.voters, leads.voters_current);
+        }
         let findings = verdict::findings(&heard, &rows);
         let verdict = verdict::verdict(&heard, &rows, quorum, &memory.fenced_since, now);
         Ok(Gathered {

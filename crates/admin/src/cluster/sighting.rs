@@ -18,6 +18,9 @@ pub(crate) struct Report {
     pub(crate) node: u32,
     pub(crate) metadata_version: u64,
     pub(crate) controller: Option<u32>,
+    /// How many have a vote in the quorum, and how many of them keep up, by what it knows.
+    pub(crate) voters: u32,
+    pub(crate) voters_current: u32,
     pub(crate) recovered: bool,
     /// Why its metadata log takes no more, if so.
     pub(crate) stopped: Option<String>,
@@ -52,11 +55,14 @@ impl Report {
     /// What this node says now.
     pub(crate) fn of(view: &dyn ClusterView, now: Monotonic) -> Self {
         let image = view.image();
+        let quorum = view.quorum();
         let statuses = view.statuses(now).into_iter();
         Self {
             node: view.node().get(),
             metadata_version: image.version(),
-            controller: view.quorum().leader.map(NodeId::get),
+            controller: quorum.leader.map(NodeId::get),
+            voters: quorum.voters,
+            voters_current: quorum.current,
             recovered: view.is_recovered(),
             stopped: view.stopped().map(|why| why.to_string()),
             sightings: statuses

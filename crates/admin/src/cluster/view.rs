@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use plimsoll_broker::{Broker, LookupError};
 use plimsoll_controller::Image;
@@ -39,6 +40,9 @@ pub trait ClusterView: Send + Sync {
     fn counters(&self) -> Vec<(&'static str, u64)>;
 }
 
+/// A voter that its leader has not heard of for so long does not keep up.
+const VOTER_SILENT: Duration = Duration::from_secs(3);
+
 impl ClusterView for Broker {
     fn node(&self) -> NodeId {
         self.config().node
@@ -53,11 +57,32 @@ impl ClusterView for Broker {
     }
 
     fn quorum(&self) -> QuorumFacts {
-        let leader = self.active_controller();
+        let Some(status) = self.quorum_status() else {
+            let leader = self.active_controller();
+            return QuorumFacts {
+                leader,
+                voters: 1,
+                current: u32::from(leader.is_some()),
+            };
+        };
+        let voters = status.voters.len();
+        let current = match status.leader {
+            None => 0,
+            Some(leader) if leader == status.me => {
+                let others = status.progress.iter().filter(|(node, _, heard)| {
+                    let heard = heard.is_some_and(|age| age < VOTER_SILENT);
+                    *node != status.me && heard && status.voters.contains_key(node)
+                });
+                1 + others.count()
+            }
+            // Only who leads knows; the leader's own report tells.
+            Some(_) => voters,
+        };
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         QuorumFacts {
-            leader,
-            voters: 1,
-            current: u32::from(leader.is_some()),
+            leader: status.leader,
+            voters: count(voters),
+            current: count(current),
         }
     }
 
