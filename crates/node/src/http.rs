@@ -15,6 +15,7 @@ use tracing::error;
 
 use crate::address;
 use crate::config::Config;
+use crate::operator::Operator;
 
 /// The HTTP side of a node.
 pub(crate) struct Http {
@@ -76,6 +77,7 @@ impl Http {
     /// There is a broker.
     pub(crate) fn attach(&self, broker: &Arc<Broker>) {
         self.admin.attach(Arc::clone(broker));
+        self.admin.set_operator(Operator::new(broker));
     }
 
     /// Clients are served.

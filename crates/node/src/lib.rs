@@ -30,6 +30,7 @@ mod logging;
 mod maintenance;
 mod metrics;
 mod node;
+mod operator;
 mod panics;
 mod peers;
 mod report;
