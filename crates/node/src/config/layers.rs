@@ -171,7 +171,7 @@ fn check(key: Key, value: &str) -> Result<(), String> {
 const PREFIX: &str = "PLIMSOLL_";
 
 /// Variables with our prefix that are not keys: the command line's own.
-const OTHER_VARIABLES: &[&str] = &["CONFIG", "BOOTSTRAP_SERVER"];
+const OTHER_VARIABLES: &[&str] = &["CONFIG", "BOOTSTRAP_SERVER", "HTTP"];
 
 /// Whether Kubernetes made the variable for a service called "plimsoll".
 fn is_service_link(name: &str) -> bool {
