@@ -180,7 +180,7 @@ impl Suite {
                 self.doctor_names(victim);
             }
             self.cluster.start(victim)?;
-            let healed = self.cluster.healed(HEAL);
+            let healed = self.cluster.in_sync(HEAL);
             heals.push(healed.with_context(|| format!("round {round}, node {victim} killed"))?);
         }
         let bound = Duration::from_secs(4);
@@ -242,7 +242,7 @@ impl Suite {
             };
             self.cluster.pause(victim, Duration::from_millis(millis))?;
             let whose = if of_leader { "a leader" } else { "a follower" };
-            let healed = self.cluster.healed(HEAL);
+            let healed = self.cluster.in_sync(HEAL);
             self.claims.claim(
                 &format!("{whose} paused for {millis} ms"),
                 healed.map(|took| format!("healed in {took:.1?}")),
@@ -265,7 +265,7 @@ impl Suite {
             gaps.push(probe.longest_gap(begun)?);
             self.cluster.start(id)?;
             self.cluster
-                .healed(HEAL)
+                .in_sync(HEAL)
                 .with_context(|| format!("node {id} restarted"))?;
         }
         self.gaps("a rolling restart", gaps, Duration::from_secs(2));

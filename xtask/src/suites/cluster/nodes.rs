@@ -185,12 +185,29 @@ impl Cluster {
         }
     }
 
+    /// Waits until every replica is in sync; tells how long that took. For a cluster under load,
+    /// whose log ends move.
+    pub(super) fn in_sync(&self, within: Duration) -> Result<Duration> {
+        self.holds(within, in_sync)
+    }
+
     /// Waits until every replica is in sync and every replica of a partition has the same log end,
-    /// which is its high watermark; tells how long that took.
+    /// which is its high watermark; tells how long that took. For a cluster at rest.
     pub(super) fn healed(&self, within: Duration) -> Result<Duration> {
+        self.holds(within, |replicas| {
+            in_sync(replicas)?;
+            equal_ends(replicas)
+        })
+    }
+
+    fn holds(
+        &self,
+        within: Duration,
+        check: impl Fn(&[Replica]) -> Result<()>,
+    ) -> Result<Duration> {
         let begun = Instant::now();
         loop {
-            let outcome = self.replicas().and_then(|replicas| settled(&replicas));
+            let outcome = self.replicas().and_then(|replicas| check(&replicas));
             match outcome {
                 Ok(()) => return Ok(begun.elapsed()),
                 Err(error) if begun.elapsed() > within => {
@@ -209,30 +226,34 @@ impl Cluster {
     }
 }
 
-/// What keeps the replicas from being all in step, if anything.
-fn settled(replicas: &[Replica]) -> Result<()> {
+/// Which replica is not in sync, if any.
+fn in_sync(replicas: &[Replica]) -> Result<()> {
     ensure!(!replicas.is_empty(), "there are no replicas");
     for replica in replicas {
-        let Replica {
-            topic,
-            partition,
-            node,
-            state,
-            cause,
-            ..
-        } = replica;
+        let (topic, partition, node) = (&replica.topic, replica.partition, replica.node);
         ensure!(
             replica.in_sync,
-            "{topic}/{partition} on node {node} is {state}: {} ({})",
-            cause.as_deref().unwrap_or("no cause given"),
+            "{topic}/{partition} on node {node} is {}: {} ({})",
+            replica.state,
+            replica.cause.as_deref().unwrap_or("no cause given"),
             replica.action.as_deref().unwrap_or("no action given")
         );
-        let of_partition =
-            |other: &&Replica| other.topic == *topic && other.partition == *partition;
-        for other in replicas.iter().filter(of_partition) {
+    }
+    Ok(())
+}
+
+/// Which replicas of a partition end elsewhere than their high watermark, if any.
+fn equal_ends(replicas: &[Replica]) -> Result<()> {
+    for replica in replicas {
+        let (topic, partition) = (&replica.topic, replica.partition);
+        let others = replicas
+            .iter()
+            .filter(|other| other.topic == *topic && other.partition == partition);
+        for other in others {
             ensure!(
                 other.log_end == replica.log_end && other.high_watermark == replica.log_end,
-                "{topic}/{partition}: node {node} ends at {:?}, node {} at {:?} with high watermark {:?}",
+                "{topic}/{partition}: node {} ends at {:?}, node {} at {:?}, high watermark {:?}",
+                replica.node,
                 replica.log_end,
                 other.node,
                 other.log_end,
