@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use crate::clients::{self, Target};
 use crate::run::run;
 use crate::steps::{Done, Steps};
-use crate::suites::{hostile, kill};
+use crate::suites::{cluster, hostile, kill};
 use crate::workspace::{self, cargo};
 use crate::{loom, tidy};
 
@@ -23,7 +23,7 @@ pub(crate) struct TestArgs {
     /// Leave these steps out
     #[arg(long, value_enum, value_delimiter = ',')]
     skip: Vec<Step>,
-    /// Leave out what needs a registry or another language: clients, kill, hostile
+    /// Leave out what needs a registry or another language: clients, kill, cluster, hostile
     #[arg(long)]
     no_clients: bool,
     /// Run later steps even after a failure
@@ -43,12 +43,16 @@ enum Step {
     Build,
     Clients,
     Kill,
+    Cluster,
     Hostile,
 }
 
 impl TestArgs {
     fn wants(&self, step: Step) -> bool {
-        let needs_clients = matches!(step, Step::Clients | Step::Kill | Step::Hostile);
+        let needs_clients = matches!(
+            step,
+            Step::Clients | Step::Kill | Step::Cluster | Step::Hostile
+        );
         (self.only.is_empty() || self.only.contains(&step))
             && !self.skip.contains(&step)
             && !(self.no_clients && needs_clients)
@@ -116,6 +120,9 @@ fn steps(args: &TestArgs, ci: bool) -> Result<()> {
         clients::conformance(&[], &Target::Plimsoll(workspace::binary("release")?))
     });
     step(Step::Kill, &|| kill::suite(&kill::KillArgs::default()));
+    step(Step::Cluster, &|| {
+        cluster::suite(&cluster::ClusterArgs::default())
+    });
     step(Step::Hostile, &|| {
         hostile::suite(&hostile::HostileArgs::default())
     });

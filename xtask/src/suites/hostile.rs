@@ -313,11 +313,11 @@ const MISTAKES: &[Mistake] = &[
         &["mistake-file"],
     ),
     mistake(
-        "three nodes at once",
-        &["dev", "--nodes", "3"],
+        "two nodes, of which none may fail",
+        &["dev", "--nodes", "2"],
         None,
         USAGE,
-        &["--nodes", "1"],
+        &["--nodes", "3"],
     ),
 ];
 

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, ensure};
 /// A partition's batches on one node, by base offset.
 type Log = BTreeMap<u64, Vec<u8>>;
 
-/// Compares the logs below the data directories of nodes that have nothing in flight. Partitions
-/// of compacted topics are told apart by `compacted`: each replica cleans at its own time.
+/// Compares the logs below the data directories of nodes that have nothing in flight, none of a
+/// compacted topic: each replica cleans those at its own time.
 pub(super) fn compare(data: &[(u32, &Path)]) -> Result<String> {
     let mut partitions = BTreeSet::new();
     for (_, dir) in data {

