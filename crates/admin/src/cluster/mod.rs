@@ -2,7 +2,7 @@
 //!
 //! Each node knows its own replicas, and those of its followers. Whoever is asked asks the others
 //! ([`Colleagues`]) and [merges](merge) what they say; a node that does not answer is told as such,
-//! with the cause. From the merged rows follow the [verdict](verdict) and what `doctor` says.
+//! with the cause. From the merged rows follow the [`verdict`] and what `doctor` says.
 
 mod colleagues;
 mod gather;

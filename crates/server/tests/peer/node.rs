@@ -206,11 +206,12 @@ pub(crate) fn pair() -> (Node, Node) {
 /// Waits until `check` holds.
 pub(crate) async fn eventually<F: Future<Output = bool>>(check: impl Fn() -> F) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
     while !check().await {
         assert!(
             tokio::time::Instant::now() < deadline,
             "it never came to be"
         );
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        looks.tick().await;
     }
 }
