@@ -2,7 +2,7 @@
 //! and how every failure ends.
 //!
 //! A follower *attaches*: it states its log's end and epochs. The leader compares them with its own
-//! ([`divergence`]), says where to cut, and *streams*. [`Leader`] decides about sessions and the
+//! ([`divergence()`]), says where to cut, and *streams*. [`Leader`] decides about sessions and the
 //! ISR, [`Follower`] about its own log; [`Credits`] and [`Throttle`] bound what is under way.
 //!
 //! Not here: record bytes, frames, files, clocks, threads. Time and samples of positions are

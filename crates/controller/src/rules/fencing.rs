@@ -37,7 +37,7 @@ pub fn fence_node(
 ///
 /// # Errors
 /// The process is not the node's any more, or has not left everything; see
-/// [`settle`](super::settle).
+/// [`settle`](fn@super::settle).
 pub fn unfence_node(
     image: &Image,
     node: NodeId,
