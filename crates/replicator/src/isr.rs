@@ -300,7 +300,8 @@ impl Isr {
         }
         let stay = |node: &&NodeId| !leaving.contains(node);
         let members = self.committed.iter().filter(stay).copied().collect();
-        let why = format!("shrink: {leaving:?} leave");
+        let leavers: Vec<String> = leaving.iter().map(ToString::to_string).collect();
+        let why = format!("shrink: {} leave", leavers.join(", "));
         // A joiner that waits must not be lost from the rule while the shrink is in flight.
         let joining = self.joining.take().is_some();
         let mut steps = self.propose(now, own, facts, members, why);

@@ -17,7 +17,6 @@ use clap::Args;
 use super::Claims;
 use super::load::{Semantics, Topic};
 use crate::node::{Place, http_status, rss_bytes, scratch};
-use crate::random::seed_or_now;
 use crate::run::output;
 use crate::steps::Done;
 use crate::workspace::{self, root};
@@ -51,18 +50,9 @@ pub(crate) fn hostile(args: &HostileArgs) -> Result<()> {
 
 /// The suite as a step of the test command.
 pub(crate) fn suite(args: &HostileArgs) -> Result<Done> {
-    let client = crate::clients::programs::Program::named("confluent-kafka")
-        .expect("confluent-kafka is one of our clients");
-    if let Some(missing) = client.missing_runtime() {
-        return Ok(Done::Without(format!(
-            "the honest client needs {missing}, which is missing"
-        )));
-    }
-    let seed = seed_or_now(args.seed);
-    println!("seed {seed}");
-    let binary = match &args.binary {
-        Some(binary) => binary.clone(),
-        None => workspace::binary("release")?,
+    let (seed, binary) = match super::prepare(args.seed, args.binary.as_deref())? {
+        Ok(prepared) => prepared,
+        Err(missing) => return Ok(Done::Without(missing)),
     };
     let dir = scratch("hostile")?;
     let mut claims = Claims::default();

@@ -15,7 +15,7 @@ use super::Claims;
 use super::damage::{Found, find, first_batch, flip_bit, write_at, written_end};
 use super::load::{Load, Semantics, Topic};
 use crate::node::{Node, Place, scratch};
-use crate::random::{Random, seed_or_now};
+use crate::random::Random;
 use crate::steps::Done;
 use crate::workspace;
 
@@ -62,18 +62,9 @@ pub(crate) fn kill(args: &KillArgs) -> Result<()> {
 
 /// The suite as a step of the test command.
 pub(crate) fn suite(args: &KillArgs) -> Result<Done> {
-    let client = crate::clients::programs::Program::named("confluent-kafka")
-        .expect("confluent-kafka is one of our clients");
-    if let Some(missing) = client.missing_runtime() {
-        return Ok(Done::Without(format!(
-            "the load needs {missing}, which is missing"
-        )));
-    }
-    let seed = seed_or_now(args.seed);
-    println!("seed {seed}");
-    let binary = match &args.binary {
-        Some(binary) => binary.clone(),
-        None => workspace::binary("release")?,
+    let (seed, binary) = match super::prepare(args.seed, args.binary.as_deref())? {
+        Ok(prepared) => prepared,
+        Err(missing) => return Ok(Done::Without(missing)),
     };
     let dir = scratch("kill")?;
     let place = Place::new(&binary, &dir)?;

@@ -6,7 +6,13 @@ pub(crate) mod hostile;
 pub(crate) mod kill;
 mod load;
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, bail};
+
+use crate::clients::programs::Program;
+use crate::random::seed_or_now;
+use crate::workspace;
 
 /// The claims of a suite: a line each, and how many did not hold.
 #[derive(Default)]
@@ -38,4 +44,20 @@ impl Claims {
         }
         Ok(())
     }
+}
+
+/// What every suite begins with: its seed, printed, and the binary that it hurts. `Err`: what of
+/// the machine is missing for the clients that it uses.
+fn prepare(seed: Option<u64>, binary: Option<&Path>) -> Result<Result<(u64, PathBuf), String>> {
+    let client = Program::named("confluent-kafka").expect("confluent-kafka is one of our clients");
+    if let Some(missing) = client.missing_runtime() {
+        return Ok(Err(format!("its client needs {missing}, which is missing")));
+    }
+    let seed = seed_or_now(seed);
+    println!("seed {seed}");
+    let binary = match binary {
+        Some(binary) => binary.to_owned(),
+        None => workspace::binary("release")?,
+    };
+    Ok(Ok((seed, binary)))
 }

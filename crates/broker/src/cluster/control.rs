@@ -44,7 +44,7 @@ impl Broker {
                     None => liveness.resigned(),
                 }
                 term = leads;
-                tracing::info!(event = "controller", active = leads.is_some(), term = ?leads);
+                tracing::info!(event = "controller", active = leads.is_some(), term = leads);
             }
             if leads.is_some() {
                 self.look(member);

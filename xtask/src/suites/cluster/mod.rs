@@ -19,7 +19,7 @@ use super::Claims;
 use super::damage::{find, flip_bit};
 use super::load::{self, Load, Probe, Semantics, Topic};
 use crate::node::scratch;
-use crate::random::{Random, seed_or_now};
+use crate::random::Random;
 use crate::steps::Done;
 use crate::workspace;
 
@@ -66,18 +66,9 @@ pub(crate) fn cluster(args: &ClusterArgs) -> Result<()> {
 
 /// The suite as a step of the test command.
 pub(crate) fn suite(args: &ClusterArgs) -> Result<Done> {
-    let client = crate::clients::programs::Program::named("confluent-kafka")
-        .expect("confluent-kafka is one of our clients");
-    if let Some(missing) = client.missing_runtime() {
-        return Ok(Done::Without(format!(
-            "the load needs {missing}, which is missing"
-        )));
-    }
-    let seed = seed_or_now(args.seed);
-    println!("seed {seed}");
-    let binary = match &args.binary {
-        Some(binary) => binary.clone(),
-        None => workspace::binary("release")?,
+    let (seed, binary) = match super::prepare(args.seed, args.binary.as_deref())? {
+        Ok(prepared) => prepared,
+        Err(missing) => return Ok(Done::Without(missing)),
     };
     let dir = scratch("cluster")?;
     let mut suite = Suite {
@@ -219,7 +210,10 @@ impl Suite {
                 let node = format!("node {victim}");
                 ensure!(code == 11, "exit code {code}, not 11: {text}");
                 ensure!(text.contains(&node), "{node} is not named: {text}");
-                ensure!(text.contains('R'), "no cause is named: {text}");
+                ensure!(
+                    text.contains("R002"),
+                    "peer-unreachable is not named: {text}"
+                );
                 Ok(text.lines().next().unwrap_or_default().to_owned())
             });
             if outcome.is_ok() || Instant::now() > deadline {
