@@ -2,9 +2,10 @@
 
 use super::Finding;
 use super::source::Source;
+use crate::workspace::root;
 
-/// Paths of one machine: a reader has another.
-const MACHINE_PATHS: [&str; 4] = ["/work/", "/root/", "/home/", "/Users/"];
+/// Paths of one machine: a reader has another. So is the place of the tree itself.
+const MACHINE_PATHS: [&str; 3] = ["/root/", "/home/", "/Users/"];
 
 /// Marks of work left over: such work belongs in an issue. Written in halves, so that this
 /// table does not find itself.
@@ -22,7 +23,7 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     for (number, line, _) in source.lines() {
-        for path in MACHINE_PATHS {
+        for path in MACHINE_PATHS.into_iter().chain(root().to_str()) {
             if contains_path(line, path) {
                 let what = format!("`{path}` is a path of one machine");
                 findings.push(Finding::new(&source.path, number, what));
