@@ -81,6 +81,26 @@ impl FlushPool {
         Ok(Self { queue, threads })
     }
 
+    /// A pool without threads: nothing is flushed but by [`FlushPool::flush_next`]. For a
+    /// simulator, which decides when a disk is done. Dropped, it flushes nothing.
+    #[must_use]
+    pub fn manual() -> Self {
+        Self {
+            queue: Arc::default(),
+            threads: Vec::new(),
+        }
+    }
+
+    /// Flushes the target that has waited longest on the caller's thread; false if none waits.
+    pub fn flush_next(&self) -> bool {
+        let Some(target) = self.queue.state.lock().take() else {
+            return false;
+        };
+        target.flush();
+        self.queue.state.lock().done(target);
+        true
+    }
+
     /// Asks for a flush of `target` that begins after this call. Cheap if one is waiting already.
     pub fn request(&self, target: &Arc<dyn FlushTarget>) {
         self.queue.request(target);
@@ -146,7 +166,7 @@ impl Queue {
         let _abort = AbortOnPanic;
         let mut state = self.state.lock();
         loop {
-            let Some(target) = state.waiting.pop_front() else {
+            let Some(target) = state.take() else {
                 if state.closing {
                     return;
                 }
@@ -155,14 +175,27 @@ impl Queue {
                 state.idle_threads -= 1;
                 continue;
             };
-            state.tickets.insert(address(&target), Ticket::Running);
             drop(state);
             target.flush();
             state = self.state.lock();
-            if state.tickets.remove(&address(&target)) == Some(Ticket::RunningAgain) {
-                state.tickets.insert(address(&target), Ticket::Waiting);
-                state.waiting.push_back(target);
-            }
+            state.done(target);
+        }
+    }
+}
+
+impl State {
+    /// The next target, which is the caller's until it is [`done`](State::done).
+    fn take(&mut self) -> Option<Arc<dyn FlushTarget>> {
+        let target = self.waiting.pop_front()?;
+        self.tickets.insert(address(&target), Ticket::Running);
+        Some(target)
+    }
+
+    /// A target was flushed; it waits again if it was asked for meanwhile.
+    fn done(&mut self, target: Arc<dyn FlushTarget>) {
+        if self.tickets.remove(&address(&target)) == Some(Ticket::RunningAgain) {
+            self.tickets.insert(address(&target), Ticket::Waiting);
+            self.waiting.push_back(target);
         }
     }
 }
@@ -235,6 +268,25 @@ mod tests {
         held.go_on.wait();
         pool.shutdown();
         assert_eq!(held.flushes.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn a_pool_without_threads_flushes_only_when_told() {
+        let pool = FlushPool::manual();
+        let counters: Vec<_> = (0..2).map(|_| Arc::new(Counting::default())).collect();
+        for counter in counters.iter().chain(&counters) {
+            pool.request(&(Arc::clone(counter) as Arc<dyn FlushTarget>));
+        }
+        let flushes = || {
+            let flushes = counters.iter().map(|c| c.flushes.load(Ordering::SeqCst));
+            flushes.collect::<Vec<_>>()
+        };
+        assert_eq!((pool.waiting(), flushes()), (2, vec![0, 0]));
+        assert!(pool.flush_next());
+        assert_eq!(flushes(), [1, 0]);
+        assert!(pool.flush_next());
+        assert!(!pool.flush_next(), "asked for twice, waiting once");
+        assert_eq!(flushes(), [1, 1]);
     }
 
     #[test]
