@@ -5,7 +5,7 @@
 //! compared byte for byte.
 
 mod bytes;
-mod nodes;
+pub(crate) mod nodes;
 
 use std::path::{Path, PathBuf};
 use std::thread;

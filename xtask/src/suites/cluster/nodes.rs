@@ -15,7 +15,7 @@ use crate::run::output;
 const POLL: Duration = Duration::from_millis(50);
 
 /// Places of nodes, and the nodes that run there. Node numbers begin at 1.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     binary: PathBuf,
     places: Vec<Place>,
     nodes: Vec<Option<Node>>,
@@ -23,16 +23,16 @@ pub(super) struct Cluster {
 
 /// A replica, as `plimsoll replica list -o json` tells it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Replica {
-    pub(super) topic: String,
-    pub(super) partition: u32,
-    pub(super) node: u32,
-    pub(super) state: String,
-    pub(super) log_end: Option<u64>,
-    pub(super) high_watermark: Option<u64>,
-    pub(super) in_sync: bool,
-    pub(super) cause: Option<String>,
-    pub(super) action: Option<String>,
+pub(crate) struct Replica {
+    pub(crate) topic: String,
+    pub(crate) partition: u32,
+    pub(crate) node: u32,
+    pub(crate) state: String,
+    pub(crate) log_end: Option<u64>,
+    pub(crate) high_watermark: Option<u64>,
+    pub(crate) in_sync: bool,
+    pub(crate) cause: Option<String>,
+    pub(crate) action: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +42,7 @@ struct Replicas {
 
 impl Cluster {
     /// Starts `count` voters below `dir` and waits until all are ready.
-    pub(super) fn form(binary: &Path, dir: &Path, count: u32, extra: &[&str]) -> Result<Self> {
+    pub(crate) fn form(binary: &Path, dir: &Path, count: u32, extra: &[&str]) -> Result<Self> {
         let mut places = Vec::new();
         for id in 1..=count {
             let mut place = Place::new(binary, &dir.join(format!("node-{id}")))?;
@@ -72,17 +72,17 @@ impl Cluster {
     }
 
     /// Every node's number.
-    pub(super) fn ids(&self) -> std::ops::RangeInclusive<u32> {
+    pub(crate) fn ids(&self) -> std::ops::RangeInclusive<u32> {
         1..=u32::try_from(self.places.len()).expect("a handful of nodes")
     }
 
     /// Where a node lives.
-    pub(super) fn place(&self, id: u32) -> &Place {
+    pub(crate) fn place(&self, id: u32) -> &Place {
         &self.places[index(id)]
     }
 
     /// The addresses of all nodes, for clients.
-    pub(super) fn bootstrap(&self) -> String {
+    pub(crate) fn bootstrap(&self) -> String {
         let address = |place: &Place| format!("127.0.0.1:{}", place.kafka);
         self.places
             .iter()
@@ -92,19 +92,19 @@ impl Cluster {
     }
 
     /// Whether the node's process was started and not ended here.
-    pub(super) fn runs(&self, id: u32) -> bool {
+    pub(crate) fn runs(&self, id: u32) -> bool {
         self.nodes[index(id)].is_some()
     }
 
     /// Starts a node without waiting for it.
-    pub(super) fn spawn(&mut self, id: u32) -> Result<()> {
+    pub(crate) fn spawn(&mut self, id: u32) -> Result<()> {
         let node = self.place(id).spawn()?;
         self.nodes[index(id)] = Some(node);
         Ok(())
     }
 
     /// Starts a node and waits until it is ready.
-    pub(super) fn start(&mut self, id: u32) -> Result<()> {
+    pub(crate) fn start(&mut self, id: u32) -> Result<()> {
         self.spawn(id)?;
         self.wait_until_ready(id)
     }
@@ -116,19 +116,19 @@ impl Cluster {
     }
 
     /// Ends a node as a crash does.
-    pub(super) fn kill(&mut self, id: u32) -> Result<()> {
+    pub(crate) fn kill(&mut self, id: u32) -> Result<()> {
         self.take(id)?.kill()
     }
 
     /// Ends a node by TERM.
-    pub(super) fn terminate(&mut self, id: u32) -> Result<()> {
+    pub(crate) fn terminate(&mut self, id: u32) -> Result<()> {
         let status = self.take(id)?.terminate()?;
         ensure!(status.success(), "node {id} ended with {status}");
         Ok(())
     }
 
     /// Stops a node's process in its tracks for a while.
-    pub(super) fn pause(&self, id: u32, time: Duration) -> Result<()> {
+    pub(crate) fn pause(&self, id: u32, time: Duration) -> Result<()> {
         let node = self.nodes[index(id)].as_ref();
         let node = node.context("the node does not run")?;
         node.signal(Signal::STOP)?;
@@ -143,7 +143,7 @@ impl Cluster {
     }
 
     /// Runs a verb of the command line against the nodes' HTTP port or Kafka port.
-    pub(super) fn verb(&self, args: &[&str]) -> Command {
+    pub(crate) fn verb(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(args);
         let running = self
@@ -158,7 +158,7 @@ impl Cluster {
     }
 
     /// Every replica, as the cluster tells it.
-    pub(super) fn replicas(&self) -> Result<Vec<Replica>> {
+    pub(crate) fn replicas(&self) -> Result<Vec<Replica>> {
         let text = output(&mut self.verb(&["replica", "list", "-o", "json"]))?;
         let answer: Replicas =
             serde_json::from_str(&text).with_context(|| format!("not replicas: {text}"))?;
@@ -166,7 +166,7 @@ impl Cluster {
     }
 
     /// Who leads a partition.
-    pub(super) fn leader(&self, topic: &str, partition: u32) -> Result<u32> {
+    pub(crate) fn leader(&self, topic: &str, partition: u32) -> Result<u32> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let leader = self.replicas()?.into_iter().find(|replica| {
@@ -187,13 +187,13 @@ impl Cluster {
 
     /// Waits until every replica is in sync; tells how long that took. For a cluster under load,
     /// whose log ends move.
-    pub(super) fn in_sync(&self, within: Duration) -> Result<Duration> {
+    pub(crate) fn in_sync(&self, within: Duration) -> Result<Duration> {
         self.holds(within, in_sync)
     }
 
     /// Waits until every replica is in sync and every replica of a partition has the same log end,
     /// which is its high watermark; tells how long that took. For a cluster at rest.
-    pub(super) fn healed(&self, within: Duration) -> Result<Duration> {
+    pub(crate) fn healed(&self, within: Duration) -> Result<Duration> {
         self.holds(within, |replicas| {
             in_sync(replicas)?;
             equal_ends(replicas)
@@ -219,7 +219,7 @@ impl Cluster {
     }
 
     /// Exit code and text of `plimsoll doctor`.
-    pub(super) fn doctor(&self) -> Result<(i32, String)> {
+    pub(crate) fn doctor(&self) -> Result<(i32, String)> {
         let output = self.verb(&["doctor"]).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok((output.status.code().unwrap_or(-1), text))
