@@ -10,9 +10,10 @@ use bytes::Bytes;
 use plimsoll_admin::{Admin, Build, ClusterView, Colleagues, Order, Orders};
 use plimsoll_controller::{Assignment, Image, Listener, Record};
 use plimsoll_health::{Cause, Diagnosis, QuorumFacts, ReplicaState};
-use plimsoll_replicator::{FlightEvent, ReplicaStatus};
+use plimsoll_replicator::{Recorded, ReplicaStatus};
 use plimsoll_types::{
-    BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionKey, TopicId, TopicName,
+    BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionKey, Timestamp, TopicId,
+    TopicName,
 };
 use support::Node;
 
@@ -112,10 +113,17 @@ impl ClusterView for Fake {
         self.statuses.clone()
     }
 
-    fn history(&self, key: PartitionKey, since: Monotonic) -> Vec<FlightEvent> {
-        assert_eq!((key.index, since), (0, Monotonic::default()));
-        vec![FlightEvent {
-            at: Monotonic::default(),
+    fn history(
+        &self,
+        key: PartitionKey,
+        since: Timestamp,
+        (wall, _): (Timestamp, Monotonic),
+    ) -> Vec<Recorded> {
+        assert_eq!(wall.as_millis() - since.as_millis(), 2 * 3_600_000);
+        assert_eq!(key.index, 0);
+        vec![Recorded {
+            // Before this process began.
+            at: Timestamp::from_millis(1_699_999_000_000),
             leader_epoch: LeaderEpoch::default(),
             high_watermark: Offset::new(5),
             log_end: Offset::new(9),
@@ -388,7 +396,7 @@ async fn the_flight_recorders_of_all_nodes_are_told_together() {
     let history = history.json();
     assert_eq!(history["events"][0]["what"], "seen by 1");
     assert_eq!(history["events"][1]["what"], "seen by 2");
-    assert_eq!(history["events"][0]["at_ms"], 1_700_000_000_000_u64);
+    assert_eq!(history["events"][0]["at_ms"], 1_699_999_000_000_u64);
     assert_eq!(history["silent"][0]["node"], 3);
     for (path, status) in [
         ("/v1/partitions/hello/0/history?since=soon", 400),
@@ -400,10 +408,10 @@ async fn the_flight_recorders_of_all_nodes_are_told_together() {
 }
 
 #[derive(Default)]
-struct Recorded(Mutex<Vec<(Order, NodeId)>>);
+struct Given(Mutex<Vec<(Order, NodeId)>>);
 
 #[async_trait::async_trait]
-impl Orders for Recorded {
+impl Orders for Given {
     async fn carry_out(&self, order: Order, node: NodeId) -> Result<String, String> {
         self.0.lock().expect("no panic").push((order, node));
         match node.get() {
@@ -420,7 +428,7 @@ async fn orders_are_given_by_those_who_mean_it() {
     let header = "X-Plimsoll-Request: 1\r\n";
     let absent = node.order("/v1/chaos/kill/2", header).await;
     assert_eq!(absent.status, 409, "{}", absent.body);
-    let orders = Arc::new(Recorded::default());
+    let orders = Arc::new(Given::default());
     node.admin.set_chaos(Arc::clone(&orders) as Arc<dyn Orders>);
     node.admin
         .set_operator(Arc::clone(&orders) as Arc<dyn Orders>);

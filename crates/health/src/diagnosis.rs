@@ -29,9 +29,6 @@ pub struct Diagnosis {
     pub advice: Option<String>,
 }
 
-/// In sync, but behind for longer: about to be left out.
-const NOTABLE_LAG: Duration = Duration::from_secs(1);
-
 impl Diagnosis {
     pub(crate) fn well(state: ReplicaState, evidence: String) -> Self {
         Self {
@@ -194,7 +191,12 @@ fn following(facts: &ReplicaFacts) -> Diagnosis {
     });
     let evidence = format!("{}{speed}", behind(facts));
     let action = match facts.session {
-        Session::Attaching { .. } => "agreeing with the leader on where to go on",
+        Session::Attaching { .. } | Session::Refused { .. } => {
+            "agreeing with the leader on where to go on"
+        }
+        _ if facts.leader_log_end.is_some() && facts.behind() == 0 => {
+            "counts again once it has kept up for a moment"
+        }
         _ => "copying from the leader",
     };
     Diagnosis::ill(
@@ -207,7 +209,7 @@ fn following(facts: &ReplicaFacts) -> Diagnosis {
 }
 
 fn keeping_up(facts: &ReplicaFacts) -> Diagnosis {
-    if facts.behind() == 0 || facts.behind_for < NOTABLE_LAG {
+    if facts.behind() == 0 || facts.behind_for < rules::NOTABLE {
         return Diagnosis::well(ReplicaState::InSync, behind(facts));
     }
     let evidence = format!("{} for {}", behind(facts), time(facts.behind_for));

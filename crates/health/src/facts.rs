@@ -67,7 +67,7 @@ pub enum Link {
     Down {
         /// For how long.
         since: Duration,
-        /// How many attempts failed since.
+        /// How many attempts failed since; zero where the other side makes them.
         attempts: u32,
         /// When the next one is made.
         next_attempt: Duration,
@@ -86,6 +86,8 @@ pub enum Session {
     },
     /// The leader does not take the follower.
     Refused {
+        /// For how long.
+        since: Duration,
         /// Why, in its words.
         why: String,
         /// How many times in a row.

@@ -9,6 +9,8 @@ use plimsoll_types::NodeId;
 use crate::text::{bytes, count, some, time};
 use crate::{Cause, Diagnosis, Disk, Link, Repair, ReplicaFacts, ReplicaState, Session};
 
+/// What is over sooner is how things begin and end, and no fault: a replica counts meanwhile.
+pub(crate) const NOTABLE: Duration = Duration::from_secs(1);
 /// Facts older than this say nothing.
 const STALE: Duration = Duration::from_secs(15);
 /// A process that stood still for longer is no wonder of scheduling.
@@ -113,19 +115,25 @@ pub(crate) fn unreachable(facts: &ReplicaFacts) -> Option<Diagnosis> {
     else {
         return None;
     };
-    if facts.is_leader() {
+    // A stream that begins or was moved is no lost connection; a fenced node's is.
+    let is_moment = since < NOTABLE && facts.in_isr && facts.fenced.is_none();
+    if facts.is_leader() || is_moment {
         return None;
     }
     let between = match facts.leader {
         Some(leader) => format!("nodes {leader} and {}", facts.node),
         None => format!("node {} and the others", facts.node),
     };
-    let evidence = format!(
-        "no connection between {between} for {}, {} failed; {}",
-        time(since),
-        some(u64::from(attempts), "attempt"),
-        behind(facts),
-    );
+    let lasting = match since.is_zero() {
+        true => String::new(),
+        false => format!(" for {}", time(since)),
+    };
+    let failed = match attempts {
+        0 => String::new(),
+        attempts => format!(", {} failed", some(u64::from(attempts), "attempt")),
+    };
+    let behind = behind(facts);
+    let evidence = format!("no connection between {between}{lasting}{failed}; {behind}");
     let action = match facts.draining {
         true => "its node was drained; connecting again",
         false => "connecting again",
@@ -186,7 +194,10 @@ fn metadata(facts: &ReplicaFacts) -> Option<Diagnosis> {
 pub(crate) fn kept_out(facts: &ReplicaFacts) -> Option<Diagnosis> {
     if facts.draining {
         let evidence = format!("node {} is being drained; {}", facts.node, behind(facts));
-        let action = "kept out of those in sync until the node resumes";
+        let action = match facts.is_leader() {
+            true => "handing leadership over",
+            false => "given nothing to lead until the node resumes",
+        };
         let state = state_by_position(facts);
         return Some(Diagnosis::ill(state, Cause::Draining, evidence, action).advised());
     }
@@ -207,7 +218,9 @@ pub(crate) fn kept_out(facts: &ReplicaFacts) -> Option<Diagnosis> {
 /// Out of sync for a reason beside its position.
 fn state_by_position(facts: &ReplicaFacts) -> ReplicaState {
     match facts.behind() {
+        _ if facts.is_leader() && facts.draining => ReplicaState::Leader,
         _ if facts.is_leader() => ReplicaState::Offline,
+        0 if facts.in_isr => ReplicaState::InSync,
         0 => ReplicaState::Stalled,
         _ => ReplicaState::CatchingUp,
     }
@@ -317,15 +330,19 @@ pub(crate) fn session(facts: &ReplicaFacts) -> Option<Diagnosis> {
     }
     match &facts.session {
         Session::Streaming | Session::Attaching { .. } => None,
+        // The leader had to learn of the topic, or began the stream anew: the next attempt is near.
+        Session::Refused { since, .. } if *since < NOTABLE => None,
         Session::Refused {
+            since,
             why,
             attempts,
             next_attempt,
         } => {
             let evidence = format!(
-                "the leader on node {} refused {}: {why}",
+                "the leader on node {} refused {} in {}: {why}",
                 leader(facts.leader),
                 some(u64::from(*attempts), "attempt"),
+                time(*since),
             );
             let action = "asking again, with the newest metadata";
             Some(

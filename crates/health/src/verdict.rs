@@ -77,7 +77,7 @@ pub struct ClusterFacts {
 pub struct NodeFacts {
     /// Which.
     pub node: NodeId,
-    /// For how long it has been fenced, if it is.
+    /// For how long it has been fenced, if it is; zero if that is not known.
     pub fenced: Option<Duration>,
     /// Whether it is being drained.
     pub draining: bool,
@@ -193,6 +193,7 @@ fn lessened(facts: &ClusterFacts) -> Vec<String> {
         }
         match (node.draining, node.fenced) {
             (true, _) => reasons.push(format!("node {id} is being drained")),
+            (false, Some(Duration::ZERO)) => reasons.push(format!("node {id} is fenced")),
             (false, Some(since)) => {
                 reasons.push(format!("node {id} is fenced for {}", time(since)));
             }

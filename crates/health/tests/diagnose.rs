@@ -69,6 +69,51 @@ fn healthy_facts_have_no_cause() {
 }
 
 #[test]
+fn a_new_replica_that_counts_is_well_while_its_stream_begins() {
+    // As in the first second after a topic's creation: the leader is asked before it leads, or the
+    // connection is not there yet.
+    let refused = Session::Refused {
+        since: Duration::from_millis(300),
+        why: "it does not lead yet".to_owned(),
+        attempts: 2,
+        next_attempt: Duration::from_millis(100),
+    };
+    let connecting = Link::Down {
+        since: Duration::from_millis(300),
+        attempts: 0,
+        next_attempt: Duration::from_millis(50),
+    };
+    for (session, link) in [(refused, Link::Up), (Session::Streaming, connecting)] {
+        let new = ReplicaFacts {
+            session,
+            link,
+            ..healthy()
+        };
+        assert!(diagnose(&new).is_well(), "{}", diagnose(&new));
+        let fenced = ReplicaFacts {
+            fenced: Some(Duration::ZERO),
+            ..new
+        };
+        assert!(diagnose(&fenced).cause.is_some());
+    }
+}
+
+#[test]
+fn evidence_leaves_out_what_is_not_known() {
+    let facts = ReplicaFacts {
+        link: Link::Down {
+            since: Duration::ZERO,
+            attempts: 0,
+            next_attempt: seconds(2),
+        },
+        fenced: Some(Duration::ZERO),
+        ..behind()
+    };
+    let evidence = "no connection between nodes 1 and 3; 500 records behind";
+    assert_eq!(diagnose(&facts).evidence, evidence);
+}
+
+#[test]
 fn who_is_not_in_sync_has_a_cause_whatever_else_is_known() {
     let disks = [Disk::Healthy, slow(), full(), failed()];
     let links = [Link::Up, down()];

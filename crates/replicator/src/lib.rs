@@ -63,6 +63,7 @@ pub use follow::FollowLink;
 pub use isr::{Decision, IsrProposal};
 pub use lead::{LeadLink, LinkError};
 pub use plimsoll_wire::peer::{Purpose, StreamFrame};
+pub use recorder::Recorded;
 pub use replica::{FlightEvent, PeerInfo, View};
 pub use replicas::Replicas;
 pub use status::{ReplicaStatus, Report};

@@ -96,6 +96,13 @@ struct Events {
     unwritten: usize,
 }
 
+impl Events {
+    fn unwritten(&self) -> Vec<FlightEvent> {
+        let skip = self.ring.len().saturating_sub(self.unwritten);
+        self.ring.iter().skip(skip).cloned().collect()
+    }
+}
+
 #[derive(Default)]
 struct Listeners {
     leading: Vec<Arc<Session>>,
@@ -134,6 +141,8 @@ pub(crate) enum Role {
 
 pub(crate) struct Leading {
     pub(crate) leader_epoch: LeaderEpoch,
+    /// When the term began.
+    pub(crate) began: Monotonic,
     /// Where the term began.
     pub(crate) leso: Offset,
     pub(crate) isr: Isr,
@@ -252,9 +261,14 @@ impl Replica {
     /// The events that were not taken yet, as far as they are still there.
     pub(crate) fn take_unwritten(&self) -> Vec<FlightEvent> {
         let mut events = self.events.lock();
-        let unwritten = std::mem::take(&mut events.unwritten);
-        let skip = events.ring.len().saturating_sub(unwritten);
-        events.ring.iter().skip(skip).cloned().collect()
+        let unwritten = events.unwritten();
+        events.unwritten = 0;
+        unwritten
+    }
+
+    /// The same, and they stay untaken.
+    pub(crate) fn unwritten(&self) -> Vec<FlightEvent> {
+        self.events.lock().unwritten()
     }
 
     pub(crate) fn events(&self, since: Monotonic) -> Vec<FlightEvent> {

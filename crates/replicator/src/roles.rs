@@ -116,6 +116,7 @@ impl Replicas {
         state.cause = None;
         state.role = Role::Leader(Box::new(Leading {
             leader_epoch: view.leader_epoch,
+            began: now,
             leso,
             isr,
             sessions: BTreeMap::new(),

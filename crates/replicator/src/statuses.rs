@@ -116,10 +116,10 @@ impl Replicas {
                 }
             }
             None => {
-                let seen = leading.records.get(&node).and_then(|record| record.seen);
+                // Followers connect; a leader knows since when nobody did.
                 facts.link = Link::Down {
-                    since: seen.map_or(Duration::ZERO, |at| now.since(at)),
-                    attempts: record.strikes,
+                    since: now.since(record.seen.unwrap_or(leading.began)),
+                    attempts: 0,
                     next_attempt: self.config().backoff_max,
                 };
             }
@@ -150,12 +150,15 @@ fn describe_following(
         Phase::Detached { attach_at } => {
             let next_attempt = attach_at.since(now);
             let attempts = following.tries;
+            let refused = |why: &str| Session::Refused {
+                since,
+                why: why.into(),
+                attempts,
+                next_attempt,
+            };
             facts.session = match state.cause {
-                Some(Cause::Throttled | Cause::MetadataLag) => Session::Refused {
-                    why: "the leader asks for patience".into(),
-                    attempts,
-                    next_attempt,
-                },
+                Some(Cause::Throttled) => refused("it asks for patience"),
+                Some(Cause::MetadataLag) => refused("it goes by other metadata"),
                 _ => Session::Attaching { since },
             };
             if matches!(state.cause, None | Some(Cause::Unreachable)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use plimsoll_broker::{Broker, PeerError};
-use plimsoll_types::{NodeId, PartitionKey};
+use plimsoll_types::{NodeId, PartitionKey, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -176,20 +176,17 @@ impl Admin {
             topic: topic.id,
             index: partition,
         };
-        let (now, wall) = (self.now(), self.wall().as_millis());
-        let since = now.since_start().saturating_sub(span);
-        let since = plimsoll_types::Monotonic::from_start(since);
-        let events = view.history(key, since).into_iter();
-        let views = events.map(|event| {
-            let ago = now.since(event.at).as_millis();
-            EventView {
-                at_ms: wall.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX)),
-                node: view.node().get(),
-                leader_epoch: event.leader_epoch.get(),
-                high_watermark: event.high_watermark.get(),
-                log_end: event.log_end.get(),
-                what: event.what,
-            }
+        let (now, wall) = (self.now(), self.wall());
+        let span = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let since = Timestamp::from_millis(wall.as_millis().saturating_sub(span));
+        let events = view.history(key, since, (wall, now)).into_iter();
+        let views = events.map(|event| EventView {
+            at_ms: event.at.as_millis(),
+            node: view.node().get(),
+            leader_epoch: event.leader_epoch.get(),
+            high_watermark: event.high_watermark.get(),
+            log_end: event.log_end.get(),
+            what: event.what,
         });
         views.collect()
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use plimsoll_broker::{Broker, LookupError};
 use plimsoll_controller::Image;
 use plimsoll_health::{Cause, Diagnosis, QuorumFacts, ReplicaState};
-use plimsoll_replicator::{FlightEvent, ReplicaStatus};
-use plimsoll_types::{Monotonic, NodeId, Offset, PartitionKey};
+use plimsoll_replicator::{Recorded, ReplicaStatus};
+use plimsoll_types::{Monotonic, NodeId, Offset, PartitionKey, Timestamp};
 
 /// One node's knowledge: the broker's, or a test's.
 pub trait ClusterView: Send + Sync {
@@ -33,8 +33,14 @@ pub trait ClusterView: Send + Sync {
     /// The replicas here, and the followers of those that lead. May block, shortly.
     fn statuses(&self, now: Monotonic) -> Vec<ReplicaStatus>;
 
-    /// What happened to the replica here.
-    fn history(&self, key: PartitionKey, since: Monotonic) -> Vec<FlightEvent>;
+    /// What happened to the replica here since `since`, oldest first, before this process began
+    /// too; `clock` is the wall clock's reading at a monotonic one. May block, shortly.
+    fn history(
+        &self,
+        key: PartitionKey,
+        since: Timestamp,
+        clock: (Timestamp, Monotonic),
+    ) -> Vec<Recorded>;
 
     /// What replication counted, by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
@@ -106,9 +112,14 @@ impl ClusterView for Broker {
         rows
     }
 
-    fn history(&self, key: PartitionKey, since: Monotonic) -> Vec<FlightEvent> {
+    fn history(
+        &self,
+        key: PartitionKey,
+        since: Timestamp,
+        clock: (Timestamp, Monotonic),
+    ) -> Vec<Recorded> {
         self.replicas()
-            .map_or_else(Vec::new, |replicas| replicas.history(key, since))
+            .map_or_else(Vec::new, |replicas| replicas.recorded(key, since, clock))
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -146,7 +157,7 @@ fn hosted(broker: &Broker) -> Vec<ReplicaStatus> {
                 now.offline.map(|why| why.to_string())
             }
             Err(LookupError::Offline { why }) => Some(why.to_string()),
-            Err(_) if broker.is_recovered() => Some("it is not open".to_owned()),
+            // Being opened, or the topic was created only now: what fails to open is offline.
             Err(_) => None,
         };
         if let Some(why) = offline {

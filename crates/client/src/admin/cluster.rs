@@ -59,16 +59,17 @@ pub struct LogDirPartition {
 }
 
 impl Admin {
-    /// The cluster and its nodes.
+    /// The cluster and its nodes, those that are fenced too where the cluster tells of them.
     ///
     /// # Errors
     /// When no broker answers.
     pub async fn cluster(&self) -> Result<ClusterDescription, ClientError> {
         let api = ApiKey::DescribeCluster;
-        let answer = self
-            .client
-            .ask_any(DescribeClusterRequest::default())
-            .await?;
+        let request = DescribeClusterRequest {
+            include_fenced_brokers: true,
+            ..DescribeClusterRequest::default()
+        };
+        let answer = self.client.ask_any(request).await?;
         let message = answer.error_message.as_ref();
         check(api, answer.error_code, message, || "the cluster".to_owned())?;
         let mut nodes = Vec::new();

@@ -335,6 +335,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "the leader refuses it",
             ReplicaFacts {
                 session: Session::Refused {
+                    since: seconds(2),
                     why: "not a replica".to_owned(),
                     attempts: 3,
                     next_attempt: seconds(1),
