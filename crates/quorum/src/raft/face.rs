@@ -248,6 +248,14 @@ impl Quorum {
         self.change(Change::Transfer(u64::from(to.get())))
     }
 
+    /// The process of `node` is gone: its connection ended, and its address refuses another. If it
+    /// leads, this node seeks another leader at once. To be told again for as long as it is so.
+    pub fn suspect(&self, node: NodeId) {
+        let suspect = Command::Suspect(u64::from(node.get()));
+        // Told again if there is no room for it.
+        drop(self.shared.commands.try_send(suspect));
+    }
+
     /// The index of the last event that was put on the committed stream.
     #[must_use]
     pub fn committed_index(&self) -> u64 {

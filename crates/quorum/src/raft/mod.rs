@@ -79,6 +79,7 @@
 //! The exception is a cluster that is being formed: the one node that forms it says so to the
 //! others, and does not before it is known that all of them are empty.
 
+mod campaign;
 mod codec;
 mod face;
 mod members;
@@ -152,9 +153,9 @@ pub enum Start {
 pub struct Timing {
     /// Between two heartbeats of the leader.
     pub heartbeat: Duration,
-    /// Least time without a leader before an election.
+    /// Least time that a voter waits for a leader after its lease.
     pub election_min: Duration,
-    /// Most time without a leader before an election.
+    /// Most time that it waits, and a leader's lease: who heard it less long ago elects no other.
     pub election_max: Duration,
     /// After which a request is answered in any case.
     pub request: Duration,
@@ -165,7 +166,7 @@ impl Default for Timing {
         Self {
             heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(1000),
+            election_max: Duration::from_millis(750),
             request: Duration::from_secs(10),
         }
     }

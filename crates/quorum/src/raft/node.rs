@@ -1,5 +1,6 @@
 //! The quorum's thread: what all of its tasks share, and the loop that takes commands.
 
+use super::campaign::Watchfulness;
 use super::codec::Types;
 use super::face::{Owner, Quorum, QuorumError};
 use super::rpc::{Call, Change, Reply, Request};
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     },
     /// There is a new snapshot.
     Kept,
+    /// A node's process is gone.
+    Suspect(u64),
 }
 
 impl Command {
@@ -60,7 +63,7 @@ impl Command {
             Self::Propose { reply, .. } | Self::Barrier { reply } => drop(reply.send(Err(busy))),
             Self::Change { reply, .. } => drop(reply.send(Err(busy))),
             Self::Handle { reply, .. } => drop(reply.send(Reply::Failed(busy).encode())),
-            Self::Kept => {}
+            Self::Kept | Self::Suspect(_) => {}
         }
     }
 }
@@ -90,6 +93,7 @@ pub(crate) struct Shared {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) queued_bytes: AtomicUsize,
     pub(crate) incoming: Mutex<Option<Incoming>>,
+    pub(crate) watchfulness: Watchfulness,
 }
 
 impl fmt::Debug for Shared {
@@ -181,6 +185,7 @@ pub(crate) fn start(
         commands,
         queued_bytes: AtomicUsize::new(0),
         incoming: Mutex::new(None),
+        watchfulness: Watchfulness::default(),
     });
     let closing = watch::Sender::new(false);
     let told = closing.subscribe();
@@ -260,7 +265,7 @@ async fn run(
         let places = match &command {
             Command::Handle { request, .. } if !rpc::waits(request) => None,
             Command::Handle { .. } => Some(&others),
-            Command::Kept => None,
+            Command::Kept | Command::Suspect(_) => None,
             _ => Some(&own),
         };
         let permit = places.map(|places| Arc::clone(places).try_acquire_owned());

@@ -73,6 +73,7 @@ impl Shared {
                 };
                 drop(reply.send(answer.encode()));
             }
+            Command::Suspect(node) => self.suspect(node).await,
             Command::Kept => {
                 if let Some(raft) = self.raft.get() {
                     drop(raft.trigger().snapshot().await);
@@ -225,7 +226,13 @@ impl Shared {
                 if !entries.is_empty() && self.room(Room::Reserved, bytes).await.is_err() {
                     return Reply::NotReady;
                 }
-                append(raft, vote, previous, entries, committed).await
+                let reply = append(raft, vote, previous, entries, committed).await;
+                if matches!(reply, Reply::Appended | Reply::Conflict) {
+                    let (leader, on_the_way) =
+                        (vote.leader_id.voted_for, self.timing.heartbeat / 2);
+                    self.watchfulness.heard(leader, Instant::now(), on_the_way);
+                }
+                reply
             }
             Request::Vote {
                 vote,
@@ -328,6 +335,19 @@ impl Shared {
         if self.store.fence() != Fence::Open {
             // It may have promised otherwise, and does not know.
             return Reply::NotReady;
+        }
+        let hears = self
+            .watchfulness
+            .hears(Instant::now(), self.timing.election_min);
+        if hears && !request.leadership_transfer {
+            return match self.store.vote() {
+                Some(vote) => Reply::Voted {
+                    vote,
+                    granted: false,
+                    last: self.store.last(),
+                },
+                None => Reply::NotReady,
+            };
         }
         let voted = if only_asks {
             raft.pre_vote(request).await

@@ -2,6 +2,7 @@
 
 use super::harness::{Cluster, QUICK, address, id, until};
 use super::*;
+use std::collections::HashSet;
 
 #[test]
 fn a_single_voter_leads_at_once_after_each_open() {
@@ -84,6 +85,94 @@ fn a_node_that_was_cut_off_does_not_unseat_the_leader() {
     cluster.leader();
     cluster.commit(other, "after");
     assert_eq!(cluster.nodes[leader].status().term, term);
+}
+
+/// So long that nothing happens by it.
+const NO_CLOCK: Timing = Timing {
+    election_min: Duration::from_secs(20),
+    election_max: Duration::from_secs(40),
+    ..QUICK
+};
+
+#[test]
+fn a_leader_whose_process_is_gone_is_replaced_without_waiting_for_a_clock() {
+    let mut cluster = Cluster::of(3);
+    cluster.timing = NO_CLOCK;
+    for place in [1, 2, 0] {
+        cluster.start(place, place == 0);
+    }
+    for round in 0..2 {
+        let leader = cluster.leader();
+        cluster.commit(leader, &format!("before {round}"));
+        cluster.agree_on(&format!("before {round}"));
+        let gone = id(cluster.nodes[leader].number);
+        cluster.kill(leader);
+        // As a process that dies is noticed: by all, and again at each attempt to reach it.
+        let up = cluster.up();
+        until("another leader", || {
+            let led = up.iter().map(|place| cluster.nodes[*place].status().leader);
+            let suspects = up.iter().map(|place| cluster.nodes[*place].quorum());
+            suspects.for_each(|quorum| quorum.suspect(gone));
+            led.collect::<HashSet<_>>().len() == 1
+                && cluster.nodes[up[0]]
+                    .status()
+                    .leader
+                    .is_some_and(|led| led != gone)
+        });
+        let next = cluster.leader();
+        cluster.commit(next, &format!("without {round}"));
+        cluster.start(leader, false);
+        cluster.commit(leader, &format!("after {round}"));
+        cluster.agree_on(&format!("after {round}"));
+    }
+}
+
+#[test]
+fn a_suspicion_that_nobody_shares_unseats_nobody() {
+    let mut cluster = Cluster::of(3);
+    cluster.timing = NO_CLOCK;
+    for place in [1, 2, 0] {
+        cluster.start(place, place == 0);
+    }
+    let leader = cluster.leader();
+    let before = cluster.nodes[leader].status();
+    let follower = (leader + 1) % 3;
+    for round in 0..20 {
+        cluster.nodes[follower].quorum().suspect(before.me);
+        cluster.commit(follower, &format!("entry {round}"));
+    }
+    cluster.agree_on("entry 19");
+    let after = cluster.nodes[leader].status();
+    assert_eq!((after.term, after.role), (before.term, before.role));
+}
+
+#[test]
+fn a_voter_that_was_wrong_about_the_leader_does_not_help_to_unseat_it() {
+    let mut cluster = Cluster::formed(3);
+    cluster.commit(0, "before");
+    let leader = cluster.leader();
+    let before = cluster.nodes[leader].status();
+    let (wrong, away) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.agree_on("before");
+    cluster.nodes[wrong].quorum().suspect(before.me);
+    cluster.cut(away);
+    until("it looks for a leader", || {
+        let silence = cluster.nodes[leader].status().progress;
+        let of = id(cluster.nodes[away].number);
+        silence.iter().any(|(node, _, age)| {
+            *node == of && age.is_some_and(|age| age > QUICK.election_max * 4)
+        })
+    });
+    cluster.heal();
+    until("it is heard again", || {
+        let silence = cluster.nodes[leader].status().progress;
+        silence
+            .iter()
+            .all(|(.., age)| age.is_none_or(|age| age < QUICK.heartbeat * 2))
+    });
+    cluster.commit(away, "after");
+    cluster.agree_on("after");
+    assert_eq!(cluster.nodes[leader].status().term, before.term);
 }
 
 #[test]
