@@ -1,20 +1,30 @@
 //! A place in one segment, moving from batch to batch through verified bytes.
 //!
-//! Everything that reads batches of a mapped segment goes through here, so nothing skips
-//! verification. Not here: which segment, and how far.
+//! Everything that reads batches of a segment goes through here, so nothing skips verification.
+//! What was appended in this uptime to the segment that is written on comes from its map; all else
+//! is read from the file into a window, so that a disk that fails, or a file that somebody cut, is
+//! damage and not the end of the process. Not here: which segment, and how far.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_record_batch::{Batch, BatchHeader};
+use plimsoll_record_batch::{Batch, BatchHeader, HEADER_BYTES};
 use plimsoll_types::{Offset, Timestamp};
 
 use crate::damage::{Damage, DamageKind};
+use crate::disk::read_full_at;
 use crate::epochs::EpochVector;
 use crate::index::Entry;
+use crate::map::SegmentMap;
 use crate::read::{Limits, header};
 use crate::segment::{Resident, Segment};
 use crate::verify::{Fault, Verifier};
+
+/// Read from a file at once, if nobody says how much is wanted.
+const AHEAD_BYTES: u64 = 32 << 10;
+/// Read from a file at once at most, unless one interval is longer.
+const MAX_AHEAD_BYTES: u64 = 1 << 20;
 
 /// A place in one segment.
 #[derive(Debug)]
@@ -31,6 +41,10 @@ pub(crate) struct Cursor {
     interval_end: u64,
     /// What of it may be believed; met when the interval was entered.
     fault: Option<Fault>,
+    /// What was last read from the file, and where it begins.
+    window: Bytes,
+    window_at: u64,
+    ahead: u64,
 }
 
 impl Cursor {
@@ -51,7 +65,15 @@ impl Cursor {
             interval: 0,
             interval_end: 0,
             fault: None,
+            window: Bytes::new(),
+            window_at: 0,
+            ahead: AHEAD_BYTES,
         }
+    }
+
+    /// About so many bytes will be wanted from the next place on.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        self.ahead = bytes.clamp(AHEAD_BYTES, MAX_AHEAD_BYTES);
     }
 
     /// Goes to the first batch.
@@ -79,26 +101,63 @@ impl Cursor {
         self.fault = self.verify().err();
     }
 
-    fn verify(&self) -> Result<(), Fault> {
+    fn verify(&mut self) -> Result<(), Fault> {
         let range = self.position..self.interval_end;
         if range.is_empty() || self.position >= self.segment.trusted_from() {
             return Ok(());
         }
-        let Some(map) = &self.resident.map else {
-            return Err(Fault {
-                position: self.position,
-                from: self.segment.base,
-                kind: DamageKind::Short,
-            });
-        };
+        if self.resident.verified.has(self.interval) {
+            return Ok(());
+        }
+        let bytes = self.load(range).map_err(|kind| Fault {
+            position: self.position,
+            from: self.segment.base,
+            kind,
+        })?;
         let verifier = Verifier {
             base: self.segment.base,
-            map,
             index: &self.resident.index,
             epochs: &self.epochs,
             verified: &self.resident.verified,
         };
-        verifier.verify(self.interval, range)
+        verifier.verify(self.interval, self.position, &bytes)
+    }
+
+    /// The map, if what is at `position` may be read through it.
+    fn map(&self, position: u64) -> Option<&Arc<SegmentMap>> {
+        let map = self.resident.map.as_ref();
+        map.filter(|_| position >= self.segment.trusted_from() || self.resident.file.is_none())
+    }
+
+    /// The bytes in `range` from the file; what they cannot be, if they are not all there.
+    fn load(&mut self, range: Range<u64>) -> Result<Bytes, DamageKind> {
+        if let Some(bytes) = self.in_window(&range) {
+            return Ok(bytes);
+        }
+        let file = self.resident.file.as_ref().ok_or(DamageKind::Short)?;
+        let end = range.end.max(range.start + self.ahead).min(self.bytes);
+        let wanted = usize::try_from(end.saturating_sub(range.start));
+        let mut buffer = vec![0; wanted.map_err(|_| DamageKind::Short)?];
+        let read = read_full_at(&**file, &mut buffer, range.start);
+        buffer.truncate(read.map_err(|_| DamageKind::Unreadable)?);
+        self.window = buffer.into();
+        self.window_at = range.start;
+        self.in_window(&range).ok_or(DamageKind::Short)
+    }
+
+    fn in_window(&self, range: &Range<u64>) -> Option<Bytes> {
+        let start = usize::try_from(range.start.checked_sub(self.window_at)?).ok()?;
+        let end = usize::try_from(range.end.checked_sub(self.window_at)?).ok()?;
+        (start <= end && end <= self.window.len()).then(|| self.window.slice(start..end))
+    }
+
+    /// What is at the position, which no batch can be.
+    fn fault(&self, position: u64, kind: DamageKind) -> Damage {
+        self.damage(Fault {
+            position,
+            from: self.segment.base,
+            kind,
+        })
     }
 
     /// Goes to the batch that holds `offset`, or the first one after it. `false` if there is none.
@@ -167,36 +226,42 @@ impl Cursor {
         {
             return Err(self.damage(fault));
         }
-        let map = self.resident.map.as_ref();
-        let found = map.and_then(|map| header(map.get(self.position..self.bytes)?));
-        match found {
-            Some(header) => Ok(Some(header)),
-            // Not the disk's bytes then: those below the frontier were whole batches.
-            None => Err(self.damage(Fault {
-                position: self.position,
-                from: self.segment.base,
-                kind: DamageKind::Short,
-            })),
-        }
+        let (position, bytes) = (self.position, self.bytes);
+        let found = match self.map(position) {
+            Some(map) => map.get(position..bytes).and_then(header),
+            None => {
+                let front = position..bytes.min(position + HEADER_BYTES as u64);
+                let front = self.load(front);
+                header(&front.map_err(|kind| self.fault(position, kind))?)
+            }
+        };
+        // Else not the disk's bytes: those below the frontier were whole batches.
+        found
+            .map(Some)
+            .ok_or_else(|| self.fault(position, DamageKind::Short))
     }
 
     /// The batch at the position with its body.
     pub(crate) fn whole(&mut self) -> Result<Option<Batch<'_>>, Damage> {
-        if self.batch()?.is_none() {
+        let Some(header) = self.batch()? else {
             return Ok(None);
+        };
+        let position = self.position;
+        let end = self.bytes.min(position + u64::from(header.batch_bytes));
+        if self.map(position).is_none() {
+            let loaded = self.load(position..end).map(drop);
+            loaded.map_err(|kind| self.fault(position, kind))?;
         }
-        let (position, bytes) = (self.position, self.bytes);
-        let map = self.resident.map.as_ref();
-        let batch = map
-            .and_then(|map| map.get(position..bytes))
-            .and_then(|bytes| Batch::parse_without_checksum(bytes).ok());
-        batch.map(Some).ok_or_else(|| {
-            self.damage(Fault {
-                position,
-                from: self.segment.base,
-                kind: DamageKind::Short,
-            })
-        })
+        let bytes = match self.map(position) {
+            Some(map) => map.get(position..end),
+            None => usize::try_from(position - self.window_at)
+                .ok()
+                .and_then(|start| self.window.get(start..)),
+        };
+        let batch = bytes.and_then(|bytes| Batch::parse_without_checksum(bytes).ok());
+        batch
+            .map(Some)
+            .ok_or_else(|| self.fault(position, DamageKind::Short))
     }
 
     /// Goes behind `batch`, which is the one at the position.
@@ -235,22 +300,19 @@ impl Cursor {
     }
 
     /// The bytes from `start` to `end`, all passed; `None` if there are none.
-    pub(crate) fn share(&self, start: u64, end: u64) -> Result<Option<Bytes>, Damage> {
+    pub(crate) fn share(&mut self, start: u64, end: u64) -> Result<Option<Bytes>, Damage> {
         if start == end {
             return Ok(None);
         }
-        let shared = self
-            .resident
-            .map
-            .as_ref()
-            .and_then(|map| map.share(start..end));
-        shared.map(Some).ok_or_else(|| {
-            self.damage(Fault {
-                position: start,
-                from: self.segment.base,
-                kind: DamageKind::Short,
-            })
-        })
+        if let Some(map) = self.map(start) {
+            let shared = map.share(start..end);
+            return shared
+                .map(Some)
+                .ok_or_else(|| self.fault(start, DamageKind::Short));
+        }
+        self.ahead = end - start;
+        let loaded = self.load(start..end);
+        loaded.map(Some).map_err(|kind| self.fault(start, kind))
     }
 
     /// `fault` as outsiders see it: unreadable until the next interval.

@@ -41,6 +41,9 @@ pub enum DamageKind {
     /// The file is not there.
     #[error("the file is missing")]
     Missing,
+    /// The disk does not give the bytes back.
+    #[error("the disk cannot read it")]
+    Unreadable,
 }
 
 /// What failed for good.

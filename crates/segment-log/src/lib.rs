@@ -1,7 +1,8 @@
 //! A partition's log on disk: segments of Kafka v2 record batches, and all that keeps them true.
 //!
 //! One writer appends whole batches, many in one vectored write; any number of readers take slices
-//! of mapped files without a lock and keep what they took; a flusher makes it durable, in groups.
+//! without a lock, of the mapped last segment or of what is read from an older one's file, and keep
+//! what they took; a flusher makes it durable, in groups.
 //! Around that: roll, recovery, retention, DeleteRecords, truncation, compaction, leader epochs,
 //! idempotent producers, lookup by time, checkpoints, and the data directory itself.
 //!

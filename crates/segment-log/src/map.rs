@@ -29,8 +29,13 @@ use memmap2::{MmapOptions, MmapRaw};
 /// 3. *The mapping outlives its slices.* Each [`Bytes`] holds the map; the file's blocks live as
 ///    long as a mapping of them does, whether or not the file still has a name.
 ///
-/// Somebody else shortening a file of a live data directory breaks 2, and the process with it
-/// (`SIGBUS`); the directory's lock file and permissions are there against that.
+/// Somebody else shortening a file of a live data directory breaks 2, and a disk that cannot give
+/// a page back ends the process all the same (`SIGBUS`). So only the segment that is written on is
+/// mapped, and only what was written in this uptime is read through its map: those pages are in
+/// memory, and the file's length is looked at before each read. What remains is a file that is cut
+/// between that look and the reading, and a page of the last segment that the system dropped from
+/// memory and the disk cannot give back. Slices that are on their way to a socket are read by the
+/// kernel, which answers with an error.
 #[derive(Debug)]
 pub struct SegmentMap {
     raw: MmapRaw,

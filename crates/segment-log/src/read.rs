@@ -1,8 +1,9 @@
 //! Reading: from any thread, without a lock, without asking the writer.
 //!
-//! A reader takes the list of segments as it is, finds the batch, and hands out slices of the map
-//! that keep it alive. It never sees a byte above the published end, nor one that was not verified
-//! since the segment was opened. Not here: who may read how far; that is the caller's `below`.
+//! A reader takes the list of segments as it is, finds the batch, and hands out slices: of the map
+//! of the segment that is written on, which they keep alive, or of what was read from a file. It
+//! never sees a byte above the published end, nor one that was not verified since the segment was
+//! opened. Not here: who may read how far; that is the caller's `below`.
 
 use std::io;
 use std::sync::Arc;
@@ -204,6 +205,7 @@ impl LogReader {
     /// Takes batches from one segment.
     fn take(&self, segment: &Arc<Segment>, from: Offset, limits: &Limits) -> Result<Taken, Stop> {
         let mut cursor = self.cursor(segment)?;
+        cursor.expect(limits.max_bytes);
         if !cursor.seek(from)? {
             return Ok(Taken {
                 chunk: None,

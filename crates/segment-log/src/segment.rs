@@ -2,7 +2,8 @@
 //!
 //! Shared by the log's writer, readers, flusher and upkeep. The writer alone publishes and seals.
 //! Map, index and descriptor come and go with use (see `host`); what is *known* stays: base, end,
-//! bytes, greatest timestamp. Not here: finding a segment, reading batches.
+//! bytes, greatest timestamp. What is open for reading is in `resident`. Not here: finding a segment,
+//! reading batches.
 //!
 //! Always holds: the frontier and the end only grow, and stand still once it is sealed (L2).
 
@@ -20,9 +21,11 @@ use crate::index::{Growing, Index};
 use crate::index_builder::IndexBuilder;
 use crate::index_file;
 use crate::layout::{self, Name};
-use crate::map::SegmentMap;
 use crate::scan::{Found, Look, Scan};
-use crate::verify::Verified;
+
+mod resident;
+
+pub(crate) use resident::{Resident, Unavailable};
 
 /// An open segment file.
 pub(crate) type Handle = Box<dyn DiskFile>;
@@ -72,31 +75,6 @@ pub(crate) struct Segment {
     used: AtomicBool,
     /// The file may be longer than the segment, with zeros that were allocated ahead.
     untrimmed: AtomicBool,
-}
-
-/// What of a segment is open for reading.
-#[derive(Debug)]
-pub(crate) struct Resident {
-    /// `None` while it holds nothing.
-    pub(crate) map: Option<Arc<SegmentMap>>,
-    pub(crate) index: Arc<Index>,
-    pub(crate) verified: Arc<Verified>,
-}
-
-/// Why a segment cannot be read now.
-#[derive(Debug)]
-pub(crate) enum Unavailable {
-    /// It left the log; the caller's list is old.
-    Retired,
-    /// The file is gone although it should be there.
-    Missing,
-    Io(io::Error),
-}
-
-impl From<io::Error> for Unavailable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }
 
 impl Segment {
@@ -294,80 +272,6 @@ impl Segment {
         handle
     }
 
-    /// What is needed to read it, opened if it is not.
-    pub(crate) fn resident(
-        self: &Arc<Self>,
-        host: &LogHost,
-        dir: &Path,
-        interval_bytes: u32,
-    ) -> Result<Arc<Resident>, Unavailable> {
-        // Relaxed: a hint to the host. Tested first so that readers do not fight for the line.
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
-        let bytes = self.bytes();
-        let before = self.resident.load_full();
-        if let Some(resident) = &before
-            && resident.mapped_bytes() >= bytes
-        {
-            return Ok(Arc::clone(resident));
-        }
-        let file = self.open_to_read(host.disk(), dir)?;
-        let mapped = file.bytes()?;
-        let map = if mapped == 0 {
-            None
-        } else {
-            Some(Arc::new(file.map(mapped, Arc::clone(&self.frontier))?))
-        };
-        let (index, verified) = match before {
-            Some(before) => (Arc::clone(&before.index), Arc::clone(&before.verified)),
-            None => {
-                let index = self.load_index(host.disk(), dir, &*file, interval_bytes)?;
-                // Its index file too may have become another's by now.
-                self.check_in_log()?;
-                let old = index.last_where(|e| u64::from(e.position) < self.trusted_from);
-                (index, Arc::new(Verified::new(old + 1)))
-            }
-        };
-        let resident = Arc::new(Resident {
-            map,
-            index,
-            verified,
-        });
-        self.resident.store(Some(Arc::clone(&resident)));
-        host.admit(self);
-        Ok(resident)
-    }
-
-    /// Opens the file under whatever name it has, making sure that it is this segment's.
-    fn open_to_read(&self, disk: &dyn Disk, dir: &Path) -> Result<Handle, Unavailable> {
-        loop {
-            let stage = self.stage.load(Ordering::SeqCst);
-            // A file that lost a name has the next: the stage is told after the rename.
-            for name in (0..=stage).rev().map(|stage| self.name_at(stage)) {
-                let opened = disk.open(&name.path(dir), OpenFile::Read);
-                self.check_in_log()?;
-                match opened {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    opened => return Ok(opened?),
-                }
-            }
-            if self.stage.load(Ordering::SeqCst) == stage {
-                return Err(Unavailable::Missing);
-            }
-        }
-    }
-
-    /// That what was opened by name before this is this segment's: the mark is set before a name
-    /// goes to another file.
-    fn check_in_log(&self) -> Result<(), Unavailable> {
-        if self.is_retired() {
-            Err(Unavailable::Retired)
-        } else {
-            Ok(())
-        }
-    }
-
     /// The index: the one in memory, or what its file has and the log adds to it.
     pub(crate) fn load_index(
         &self,
@@ -488,11 +392,5 @@ impl Segment {
     /// Whether it was used since this was last asked.
     pub(crate) fn was_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Resident {
-    fn mapped_bytes(&self) -> u64 {
-        self.map.as_ref().map_or(0, |map| map.mapped_bytes())
     }
 }

@@ -7,7 +7,6 @@
 //! has a checksum of the first three; where it has none yet (the tail of the last uptime), the
 //! batches must continue each other without a gap and carry the epochs of the epoch vector.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use plimsoll_record_batch::{Batch, BatchHeader, STAMP_BYTES};
@@ -16,7 +15,6 @@ use plimsoll_types::Offset;
 use crate::damage::DamageKind;
 use crate::epochs::EpochVector;
 use crate::index::Index;
-use crate::map::SegmentMap;
 
 /// Where verification met something that it cannot believe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,38 +53,31 @@ impl Verified {
     }
 }
 
-/// One segment's bytes with what is needed to verify them.
+/// What is needed to verify a segment's bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verifier<'a> {
     pub(crate) base: Offset,
-    pub(crate) map: &'a SegmentMap,
     pub(crate) index: &'a Index,
     pub(crate) epochs: &'a EpochVector,
     pub(crate) verified: &'a Verified,
 }
 
 impl Verifier<'_> {
-    /// Verifies interval `number`, which lies in `range`, unless that was done before.
-    pub(crate) fn verify(&self, number: usize, range: Range<u64>) -> Result<(), Fault> {
-        if self.verified.has(number) {
-            return Ok(());
-        }
-        self.walk(number, range)?;
+    /// Verifies interval `number`, which is `bytes` and begins at `position`.
+    pub(crate) fn verify(&self, number: usize, position: u64, bytes: &[u8]) -> Result<(), Fault> {
+        self.walk(number, position, bytes)?;
         self.verified.set(number);
         Ok(())
     }
 
-    fn walk(&self, number: usize, range: Range<u64>) -> Result<(), Fault> {
+    fn walk(&self, number: usize, position: u64, bytes: &[u8]) -> Result<(), Fault> {
         let relative = self.index.start(number).map_or(0, |start| start.relative);
         let mut known = Fault {
-            position: range.start,
+            position,
             from: self.base + u64::from(relative),
             kind: DamageKind::Stamp,
         };
-        let Some(mut rest) = self.map.get(range) else {
-            known.kind = DamageKind::Short;
-            return Err(known);
-        };
+        let mut rest = bytes;
         let closing = self.index.entry(number);
         let (mut stamps, mut expected, mut strict) = (crc32fast::Hasher::new(), known.from, true);
         while !rest.is_empty() {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use common::disk::{Fault, Step, TestDisk};
 use common::*;
+use plimsoll_segment_log::disk::{Disk, Faults, FaultyDisk, RealDisk};
 use plimsoll_segment_log::{
-    AppendError, FailedStep, LogHost, Opened, Retention, UpkeepError, open,
+    AppendError, DamageKind, FailedStep, LogHost, Minimum, Opened, ReadError, Retention,
+    SegmentView, UpkeepError, open,
 };
 use plimsoll_types::Offset;
 
@@ -227,4 +229,97 @@ fn a_failed_epoch_is_not_half_begun() {
     log.writer.append(next, &[batch(&[b"x"])]).unwrap();
     drop(log);
     assert_eq!(open_on(&disk).reader.epochs().latest(), Some(next));
+}
+
+/// A log of several sealed segments in a directory, and a tail.
+fn on_disk(disk: Arc<dyn Disk>, dir: &Path) -> Opened {
+    let host = LogHost::on(disk, 16);
+    let mut log = open(&dir.join("log"), identity(), small(), &host).unwrap();
+    for n in 0..60u8 {
+        log.writer.append(EPOCH, &[batch(&[&[n; 40]])]).unwrap();
+    }
+    log.sync.sync().unwrap();
+    assert!(log.reader.segments().len() > 3);
+    log
+}
+
+fn file_of(dir: &Path, segment: &SegmentView) -> std::path::PathBuf {
+    dir.join("log")
+        .join(format!("{:020}.log", segment.base.get()))
+}
+
+fn damage_at(log: &Opened, from: Offset) -> DamageKind {
+    match log
+        .reader
+        .read(from, Offset::MAX, 1 << 20, Minimum::OneBatch)
+    {
+        Err(ReadError::Damaged(damage)) => damage.kind,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn segment_that_somebody_cut_is_damage_and_not_the_end_of_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = on_disk(Arc::new(RealDisk), dir.path());
+    read_all(&log.reader).unwrap();
+    let segments = log.reader.segments();
+    let (sealed, tail) = (segments[1], segments[segments.len() - 1]);
+    assert!(sealed.sealed && !tail.sealed);
+    for segment in [sealed, tail] {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(file_of(dir.path(), &segment))
+            .unwrap();
+        file.set_len(0).unwrap();
+        assert_eq!(damage_at(&log, segment.base), DamageKind::Short);
+    }
+    let around = log
+        .reader
+        .read(segments[2].base, Offset::MAX, 1, Minimum::OneBatch)
+        .unwrap();
+    assert!(!around.chunks.is_empty(), "what is around it is served");
+}
+
+#[test]
+fn segment_that_somebody_removed_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = on_disk(Arc::new(RealDisk), dir.path());
+    let segments = log.reader.segments();
+    std::fs::remove_file(file_of(dir.path(), &segments[1])).unwrap();
+    assert_eq!(damage_at(&log, segments[1].base), DamageKind::Missing);
+}
+
+#[test]
+fn bytes_that_the_disk_cannot_read_are_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let disk = FaultyDisk::new(Arc::new(RealDisk), faults.clone());
+    let log = on_disk(Arc::new(disk), dir.path());
+    read_all(&log.reader).unwrap();
+    faults.fail_reads(true);
+    let first = log.reader.log_start();
+    assert_eq!(damage_at(&log, first), DamageKind::Unreadable);
+    let tail = log.reader.segments().pop().unwrap();
+    let read = log
+        .reader
+        .read(tail.base, Offset::MAX, 1 << 20, Minimum::OneBatch);
+    assert!(read.is_ok(), "what was just written is in memory");
+}
+
+#[test]
+fn full_disk_takes_records_again_once_it_is_not_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let disk = FaultyDisk::new(Arc::new(RealDisk), faults.clone());
+    let mut log = on_disk(Arc::new(disk.clone()), dir.path());
+    faults.fill(true);
+    assert_eq!(disk.space(dir.path()).unwrap().usable_bytes, 0);
+    let many: Vec<_> = (0..40).map(|_| batch(&[&[2; 30]])).collect();
+    let refused = log.writer.append(EPOCH, &many).unwrap_err();
+    assert!(matches!(refused, AppendError::NoSpace { .. }));
+    faults.mend();
+    log.writer.append(EPOCH, &many).unwrap();
+    faults.fail_syncs(1);
+    assert!(log.sync.sync().is_err());
 }

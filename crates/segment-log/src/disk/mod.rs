@@ -4,6 +4,7 @@
 //! can record it, cut it off at any point, or make any step of it fail. Not here: formats, order,
 //! decisions. [`RealDisk`] is what everybody else uses.
 
+mod faulty;
 mod real;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+pub use faulty::{Faults, FaultyDisk};
 pub use real::RealDisk;
 
 use crate::map::SegmentMap;
@@ -27,6 +29,15 @@ pub enum OpenFile {
     CreateNew,
     /// For reading and writing; created or emptied.
     Replace,
+}
+
+/// How large a volume is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All of it.
+    pub total_bytes: u64,
+    /// What this process may still fill.
+    pub usable_bytes: u64,
 }
 
 /// A file system, as far as the log needs one. Paths are absolute or relative to the process.
@@ -78,6 +89,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// # Errors
     /// What the system says.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// How large the volume is that `path` is on, and how much of it is left.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn space(&self, path: &Path) -> io::Result<DiskSpace>;
 }
 
 /// An open file.

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
 
-use super::{Disk, DiskFile, OpenFile, write_all_at};
+use super::{Disk, DiskFile, DiskSpace, OpenFile, write_all_at};
 use crate::map::SegmentMap;
 
 /// The file system of the machine.
@@ -71,6 +71,14 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         Ok(rustix::fs::fsync(File::open(path)?)?)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<DiskSpace> {
+        let volume = rustix::fs::statvfs(path)?;
+        Ok(DiskSpace {
+            total_bytes: volume.f_blocks.saturating_mul(volume.f_frsize),
+            usable_bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
+        })
     }
 }
 
