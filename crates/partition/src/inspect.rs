@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use plimsoll_record_batch::{Batch, BatchHeader};
-use plimsoll_segment_log::{Damage, EpochVector, Minimum, ReadError as LogReadError};
+use plimsoll_segment_log::{Damage, DamageKind, EpochVector, Minimum, ReadError as LogReadError};
 use plimsoll_types::{LeaderEpoch, Offset};
 
 use crate::Partition;
@@ -111,25 +111,27 @@ impl Partition {
         }))
     }
 
-    /// Reads and checks up to `budget` bytes (one batch at least) of what is sealed and committed,
-    /// going on where the last call ended. For a clock, so that damage is found while other replicas
-    /// have what is lost.
+    /// Reads and checks up to `budget` bytes (one batch at least) of what is committed, going on
+    /// where the last call ended. For a clock, so that damage is found while other replicas have
+    /// what is lost. What is found is not served from then on.
     pub fn scrub(&self, budget: usize) -> Scrubbed {
         let shared = self.shared();
         let reader = self.reader();
         let mut scrubbed = Scrubbed::default();
-        let sealed = reader.segments();
-        let sealed = sealed.iter().rev().find(|segment| segment.sealed);
-        let end = sealed.map_or(Offset::ZERO, |segment| segment.end);
-        let end = end.min(shared.watermarks.high_watermark());
+        let end = shared.watermarks.high_watermark().min(reader.log_end());
         let begun = Offset::new(shared.scrubbed_to.load(Ordering::Relaxed));
         let mut at = begun.max(reader.log_start());
         if at < end {
             match reader.read(at, end, budget, Minimum::OneBatch) {
                 Ok(slices) if slices.next > at => {
+                    let epochs = reader.epochs();
                     for chunk in &slices.chunks {
                         scrubbed.bytes += chunk.len() as u64;
-                        scrubbed.damage.extend(check(chunk, at));
+                        if let Some(damage) = check(chunk, &epochs, slices.next) {
+                            reader.report(damage);
+                            scrubbed.damage.push(damage);
+                            break;
+                        }
                     }
                     at = slices.next;
                 }
@@ -172,21 +174,36 @@ fn last_end(chunk: &[u8]) -> Option<Offset> {
     end
 }
 
-/// The first batch of `chunk` whose checksum does not hold.
-fn check(chunk: &[u8], at: Offset) -> Option<Damage> {
-    let (mut rest, mut from, mut position) = (chunk, at, 0);
+/// The first batch of `chunk` whose checksum does not hold, or whose offset or epoch, which the
+/// checksum leaves out, cannot be what was written. What lies behind it up to `until` is in doubt.
+fn check(chunk: &[u8], epochs: &EpochVector, until: Offset) -> Option<Damage> {
+    let mut rest = chunk;
+    let mut position = 0;
+    let mut expected: Option<Offset> = None;
     while !rest.is_empty() {
-        let Ok(batch) = Batch::parse(rest) else {
+        let batch = Batch::parse(rest).ok();
+        let header = batch.as_ref().map(|batch| *batch.header());
+        let kind = match header {
+            None => Some(DamageKind::Batch),
+            Some(header) => {
+                let follows = expected.is_none_or(|expected| header.base == expected);
+                let in_term = header.leader_epoch == epochs.epoch_at(header.base);
+                (!follows || !in_term).then_some(DamageKind::Stamp)
+            }
+        };
+        if let Some(kind) = kind {
+            let from = expected.or(header.map(|header| header.base));
+            let from = from.unwrap_or(Offset::ZERO).min(until);
             return Some(Damage {
-                segment: at,
+                segment: from,
                 position,
                 from,
-                until: last_end(chunk).unwrap_or(from + 1),
-                kind: plimsoll_segment_log::DamageKind::Batch,
+                until: until.max(from + 1),
+                kind,
             });
-        };
-        from = batch.header().end();
-        let length = batch.bytes().len();
+        }
+        let length = batch.map_or(rest.len(), |batch| batch.bytes().len());
+        expected = header.map(|header| header.end());
         position += length as u64;
         rest = rest.get(length..)?;
     }

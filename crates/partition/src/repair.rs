@@ -211,13 +211,14 @@ impl Partition {
 
     /// Brings the replica back after a storage error (P3): opens its log anew, reads all of it, and
     /// only then serves. A failed sync is not tried again: what was not durable is not believed. A
-    /// replica that has others gives it up and copies it again; one that is alone writes what it
-    /// can verify anew. Who led with others does not lead any more: its epoch is over. Blocks on
-    /// the disk for as long as reading everything takes.
+    /// replica that is `alone` in having what it has writes what it can verify anew; others give it
+    /// up and copy it again. Who led with others does not lead any more, as its epoch is over,
+    /// unless nothing at all was given up. Blocks on the disk for as long as reading everything
+    /// takes.
     ///
     /// # Errors
     /// See [`RepairError`]; the replica stays offline.
-    pub fn reopen(&self) -> Result<Reopened, RepairError> {
+    pub fn reopen(&self, alone: bool) -> Result<Reopened, RepairError> {
         let shared = self.shared();
         self.with_writer(|writer| {
             if shared.offline().is_none() {
@@ -234,6 +235,7 @@ impl Partition {
             if old.is_poisoned() {
                 old.settle();
             }
+            let written_to = old.log_end();
             let identity = shared.parts.load().reader.identity();
             let config = shared.config.load().log;
             let mut opened = segment_log::open(&shared.dir, identity, config, &shared.host)?;
@@ -241,9 +243,6 @@ impl Partition {
                 damage: read_everything(&opened.reader)?,
                 ..Reopened::default()
             };
-            let role = **shared.role.load();
-            let leads = matches!(role, Role::Leader { .. });
-            let alone = leads && shared.rule.load().followers.is_empty();
             let (durable, end) = (opened.reader.durable_end(), opened.reader.log_end());
             if durable < end {
                 let suffix = if alone {
@@ -259,7 +258,7 @@ impl Partition {
                 (opened.writer.append_as_is(&suffix)).map_err(|error| failed(&error))?;
             }
             reopened.log_end = opened.reader.log_end();
-            reopened.given_up = end.since(reopened.log_end);
+            reopened.given_up = written_to.max(end).since(reopened.log_end);
             let parts = Parts {
                 reader: opened.reader,
                 sync: opened.sync,
@@ -270,7 +269,13 @@ impl Partition {
             writer.log = Some(opened.writer);
             shared.parts.store(Arc::new(parts));
             shared.offline.store(None);
-            let role = if leads && !alone { Role::Idle } else { role };
+            let role = **shared.role.load();
+            let leads = matches!(role, Role::Leader { .. });
+            // Followers may have what was given up: other records must not take those offsets in
+            // the same epoch.
+            let has_others = leads && !shared.rule.load().followers.is_empty();
+            let over = has_others && reopened.given_up > 0;
+            let role = if over { Role::Idle } else { role };
             shared.begin_course(None, Offset::MAX, || shared.role.store(Arc::new(role)));
             shared.follow(role);
             Ok(reopened)

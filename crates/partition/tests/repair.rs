@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use common::*;
-use plimsoll_partition::{Durability, IsrRule, Partition, RepairError, Role};
+use plimsoll_partition::{Durability, IsrRule, Partition, ReadError, RepairError, Role};
 use plimsoll_segment_log::Minimum;
 use plimsoll_types::{LeaderEpoch, Offset, Timestamp};
 use plimsoll_watermark::Mark;
@@ -259,14 +259,14 @@ fn a_follower_gives_up_what_could_not_be_synced_and_copies_it_again() {
     };
     with_a_failed_sync(&two, &follower, copy);
     assert!(!follower.log_info().trusted);
-    assert!(follower.reopen().is_err(), "the disk is still broken");
+    assert!(follower.reopen(false).is_err(), "the disk is still broken");
     assert!(follower.offline().is_some());
     two.broken.store(false, Ordering::SeqCst);
-    let reopened = follower.reopen().unwrap();
+    let reopened = follower.reopen(false).unwrap();
     assert_eq!(reopened.log_end, at(12));
     assert!(reopened.damage.is_empty());
     assert!(follower.log_info().trusted);
-    assert!(follower.reopen().unwrap().was_online);
+    assert!(follower.reopen(false).unwrap().was_online);
     ship(&leader, &follower, 1);
     block_on(follower.watermarks().wait(Mark::DurableEnd, at(15))).unwrap();
     follower.learned(epoch(1), at(15), at(0));
@@ -288,7 +288,7 @@ fn who_is_alone_writes_anew_what_could_not_be_synced_and_leads_on() {
     with_a_failed_sync(&bed, &partition, write);
     let written = bytes_from(&partition, Offset::ZERO);
     bed.broken.store(false, Ordering::SeqCst);
-    let reopened = partition.reopen().unwrap();
+    let reopened = partition.reopen(true).unwrap();
     assert_eq!(reopened.given_up, 0);
     assert_eq!(bytes_from(&partition, Offset::ZERO), written);
     assert!(matches!(*partition.role(), Role::Leader { .. }));
@@ -311,7 +311,7 @@ fn who_led_others_does_not_lead_on_after_a_failed_sync() {
     };
     with_a_failed_sync(&bed, &partition, write);
     bed.broken.store(false, Ordering::SeqCst);
-    assert_eq!(partition.reopen().unwrap().log_end, at(12));
+    assert_eq!(partition.reopen(false).unwrap().log_end, at(12));
     assert_eq!(*partition.role(), Role::Idle);
     assert!(
         partition
@@ -321,6 +321,23 @@ fn who_led_others_does_not_lead_on_after_a_failed_sync() {
             })
             .is_err()
     );
+}
+
+#[test]
+fn who_alone_is_in_sync_leads_on_in_its_epoch_when_nothing_was_given_up() {
+    let bed = Bed::new(1);
+    let partition = bed.open(config(Durability::Fsync));
+    lead(&partition, 1, rule(&[1], 1));
+    let write = |value: &str| {
+        let _offline = block_on(partition.append(batch("k", &[value])));
+    };
+    with_a_failed_sync(&bed, &partition, write);
+    let written = bytes_from(&partition, Offset::ZERO);
+    bed.broken.store(false, Ordering::SeqCst);
+    let reopened = partition.reopen(true).unwrap();
+    assert_eq!(reopened.given_up, 0);
+    assert_eq!(bytes_from(&partition, Offset::ZERO), written);
+    assert!(matches!(*partition.role(), Role::Leader { .. }));
 }
 
 #[test]
@@ -352,5 +369,14 @@ fn scrubbing_finds_a_changed_bit_that_nobody_read() {
     let mut byte = [0];
     file.read_exact_at(&mut byte, 75).unwrap();
     file.write_all_at(&[byte[0] ^ 4], 75).unwrap();
-    assert_eq!(round().len(), 1);
+    let found = round();
+    assert_eq!(found.len(), 1);
+    let read = partition.read(found[0].from, 1 << 20, Minimum::OneBatch);
+    assert!(
+        matches!(read, Err(ReadError::Damaged { .. })),
+        "it is not served any more"
+    );
+    partition.become_follower(epoch(2), Some(node(2))).unwrap();
+    partition.reset(epoch(2), at(0), at(0), &[]).unwrap();
+    assert!(partition.log_info().trusted, "it went with the old log");
 }

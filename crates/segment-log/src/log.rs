@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     /// Somebody holds the log's turn at compaction.
     pub(crate) compacting: AtomicBool,
     damage: Mutex<Vec<Damage>>,
+    /// Whether there is any; looked at before each read.
+    damaged: AtomicBool,
 }
 
 /// What is not durable yet.
@@ -134,6 +136,7 @@ impl Shared {
             generation: AtomicU64::new(start.generation),
             has_dir: AtomicBool::new(start.has_dir),
             compacting: AtomicBool::new(false),
+            damaged: AtomicBool::new(!start.damage.is_empty()),
             damage: Mutex::new(start.damage),
         }
     }
@@ -165,6 +168,25 @@ impl Shared {
         if known.len() < MAX_DAMAGE && !known.contains(&damage) {
             known.push(damage);
         }
+        // Release: pairs with the acquire in `damage_in`.
+        self.damaged.store(true, Ordering::Release);
+    }
+
+    /// The first known damage that reading from `from` on meets before `below`.
+    pub(crate) fn damage_in(&self, from: Offset, below: Offset) -> Option<Damage> {
+        if !self.damaged.load(Ordering::Acquire) {
+            return None;
+        }
+        let known = self.damage.lock();
+        let met = known.iter().filter(|d| d.until > from && d.from < below);
+        met.min_by_key(|damage| damage.from).copied()
+    }
+
+    /// The log ends at `end` now, or is begun anew if that is `None`: what was damaged beyond is gone.
+    pub(crate) fn forget_damage(&self, end: Option<Offset>) {
+        let mut known = self.damage.lock();
+        known.retain(|damage| end.is_some_and(|end| damage.from < end));
+        self.damaged.store(!known.is_empty(), Ordering::Release);
     }
 
     /// The damaged ranges met so far.

@@ -164,9 +164,15 @@ impl LogReader {
             next: from,
             ..Slices::default()
         };
-        let below = wanted.below.min(self.log_end());
+        let mut below = wanted.below.min(self.log_end());
         if from >= below {
             return Ok(slices);
+        }
+        if let Some(damage) = self.log.damage_in(from, below) {
+            if damage.from <= from {
+                return Err(damage.into());
+            }
+            below = damage.from;
         }
         let first = list.find(from).ok_or(Stop::Again)?;
         for (at, segment) in list.all().iter().enumerate().skip(first) {
@@ -346,6 +352,11 @@ impl LogReader {
     #[must_use]
     pub fn damage(&self) -> Vec<Damage> {
         self.log.damage()
+    }
+
+    /// Somebody else found damage: it is not served from now on.
+    pub fn report(&self, damage: Damage) {
+        self.log.note_damage(damage);
     }
 
     /// What poisoned the log, if anything has.

@@ -250,6 +250,7 @@ impl LogWriter {
         log.log_end.store(end, Ordering::Release);
         log.epochs.store(Arc::new(cut.epochs.clone()));
         log.dirty.lock().files.clear();
+        log.forget_damage((!cut.kept.is_empty()).then_some(cut.end));
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use plimsoll_segment_log::disk::{Disk, DiskFile, DiskSpace, OpenFile};
+use plimsoll_segment_log::disk::{Disk, DiskFile, OpenFile};
 use plimsoll_segment_log::map::SegmentMap;
 use rustix::fs::MemfdFlags;
 
@@ -327,14 +327,6 @@ impl<E: Send + 'static> Disk for TestDisk<E> {
         self.ask(Step::SyncDir, path)?;
         self.state().ops.push(Op::SyncDir(path.to_owned()));
         Ok(())
-    }
-
-    fn space(&self, _path: &Path) -> io::Result<DiskSpace> {
-        let (total_bytes, usable_bytes) = (u64::MAX, u64::MAX);
-        Ok(DiskSpace {
-            total_bytes,
-            usable_bytes,
-        })
     }
 }
 
