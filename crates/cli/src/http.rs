@@ -1,5 +1,7 @@
 //! Reaching the nodes' HTTP side: what is known of replicas is told there.
 
+use std::collections::BTreeMap;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,18 +10,27 @@ use serde_json::Value;
 use crate::failure::{Code, Failure};
 use crate::output::Output;
 
-/// How to reach a node's HTTP side.
+/// Where the nodes' HTTP side is.
 #[derive(Args, Clone, Debug)]
-pub struct Http {
-    /// Where a node's HTTP side is; several are separated by commas and tried in turn
+pub struct HttpAt {
+    /// Where the nodes' HTTP side is; several are separated by commas, and whoever knows most is
+    /// believed [default: the nodes of plimsoll dev, or a node on its usual port]
     #[arg(
         long,
         value_name = "URL",
         env = "PLIMSOLL_HTTP",
-        default_value = "http://127.0.0.1:9644",
+        default_value = "http://127.0.0.1:9644,http://127.0.0.1:10644,http://127.0.0.1:11644",
+        hide_default_value = true,
         hide_env_values = true
     )]
     pub(crate) http: String,
+}
+
+/// How to reach the nodes' HTTP side.
+#[derive(Args, Clone, Debug)]
+pub struct Http {
+    #[command(flatten)]
+    pub(crate) at: HttpAt,
     /// How long to wait for an answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = crate::verb::seconds)]
     pub(crate) timeout: Duration,
@@ -53,6 +64,16 @@ enum Method {
 }
 
 impl Http {
+    /// Asks every node, and tells what the best informed one says: a node that is cut off, or down,
+    /// is not to speak for those that are not.
+    pub(crate) async fn best(&self, path: &str) -> Result<Value, Failure> {
+        let (bases, timeout, path) = (bases(&self.at.http)?, self.timeout, path.to_owned());
+        let asked = tokio::task::spawn_blocking(move || best_informed(bases, timeout, &path));
+        asked
+            .await
+            .map_err(|error| Failure::new(Code::Protocol, error.to_string()))?
+    }
+
     /// Asks the first node that answers.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.ask(Method::Get, path).await
@@ -64,7 +85,7 @@ impl Http {
     }
 
     async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        let (bases, timeout, path) = (bases(&self.http)?, self.timeout, path.to_owned());
+        let (bases, timeout, path) = (bases(&self.at.http)?, self.timeout, path.to_owned());
         // The client blocks; nothing else runs meanwhile.
         let asked = tokio::task::spawn_blocking(move || in_turn(&bases, timeout, method, &path));
         asked
@@ -89,6 +110,58 @@ fn bases(text: &str) -> Result<Vec<String>, Failure> {
         return Err(Failure::usage("--http names no address"));
     }
     Ok(bases)
+}
+
+/// Once one node knows, how long the others may take to know better.
+const LATE: Duration = Duration::from_secs(1);
+
+fn best_informed(bases: Vec<String>, timeout: Duration, path: &str) -> Result<Value, Failure> {
+    let (tell, told) = mpsc::sync_channel(bases.len());
+    for (at, base) in bases.into_iter().enumerate() {
+        let (tell, path) = (tell.clone(), path.to_owned());
+        // Whoever asked may have heard enough.
+        std::thread::spawn(move || drop(tell.send((at, once(&base, timeout, Method::Get, &path)))));
+    }
+    drop(tell);
+    let (mut best, mut failed): (Option<Value>, BTreeMap<usize, Failure>) = Default::default();
+    // The client's own time limit ends what nobody answers.
+    let mut patience = timeout.saturating_add(LATE);
+    while let Ok((at, said)) = told.recv_timeout(patience) {
+        match said {
+            Ok(answer) => {
+                if knowledge(&answer).0 {
+                    patience = LATE;
+                }
+                // The first of those that know as much.
+                if best
+                    .as_ref()
+                    .is_none_or(|best| knowledge(best) < knowledge(&answer))
+                {
+                    best = Some(answer);
+                }
+            }
+            Err(failure) => drop(failed.insert(at, failure)),
+        }
+    }
+    let unreachable = |failure: &Failure| failure.code.exit() == crate::Exit::Unreachable;
+    let mut failed: Vec<Failure> = failed.into_values().collect();
+    // A refusal tells more than silence.
+    failed.sort_by_key(unreachable);
+    match (best, failed.into_iter().next()) {
+        (Some(best), _) => Ok(best),
+        (None, Some(failure)) => Err(failure),
+        (None, None) => Err(Failure::new(Code::TimedOut, "no node answered in time")),
+    }
+}
+
+/// How much whoever gave an answer knows: whether it has a verdict at all, how many nodes it hears,
+/// how new its metadata is.
+fn knowledge(answer: &Value) -> (bool, u64, u64) {
+    let number = |name: &str| answer[name].as_u64().unwrap_or(0);
+    let knows = answer["verdict"]
+        .as_str()
+        .is_some_and(|word| word != "unknown");
+    (knows, number("nodes_answering"), number("metadata_version"))
 }
 
 fn in_turn(

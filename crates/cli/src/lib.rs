@@ -20,7 +20,7 @@ mod verb;
 mod verbs;
 
 pub use failure::{Code, Exit, Failure};
-pub use http::{Http, HttpAsk};
+pub use http::{Http, HttpAsk, HttpAt};
 pub use operate::*;
 pub use output::{Columns, Output, print};
 pub use verb::*;

@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use crate::http::{Http, HttpAsk};
-use crate::verb::Confirm;
+use crate::http::{Http, HttpAsk, HttpAt};
+use crate::verb::{Ask, Bootstrap, Confirm};
 
 /// `plimsoll doctor`
 #[derive(Args, Debug)]
@@ -77,6 +77,14 @@ Exit code 7 when it cannot.")]
     /// Let a drained node take part again
     Resume(OneNode),
     /// Take a node out of the cluster for good
+    #[command(after_help = "\
+Its leaderships go to other nodes, then each of its replicas is copied to another node and served
+all the while. When it holds nothing any more, stop its process: it is then taken out of the
+cluster. Interrupted, the command may be given again; plimsoll node resume takes the node back.
+
+Examples:
+  plimsoll node decommission 4 --dry-run
+  plimsoll node decommission 4 --yes")]
     Decommission(Decommission),
 }
 
@@ -104,6 +112,8 @@ pub struct Decommission {
     pub(crate) node: OneNode,
     #[command(flatten)]
     pub(crate) confirm: Confirm,
+    #[command(flatten)]
+    pub(crate) at: Bootstrap,
 }
 
 /// `plimsoll partition …`
@@ -117,11 +127,12 @@ Examples:
     History(History),
     /// Move a partition to other nodes
     #[command(after_help = "\
-The copies are made first; the partition is served all the while. Watch it: plimsoll replica list
---unhealthy.
+The copies are made first; the partition is served all the while. How far they are is told on
+standard error until the move is done; Ctrl-C ends the telling and not the move.
 
 Examples:
   plimsoll partition move orders/3 --to 2,3,4
+  plimsoll partition move orders/3 --to 2,3,4 --no-wait
   plimsoll partition move orders/3 --cancel")]
     Move(Move),
 }
@@ -144,8 +155,13 @@ pub struct Move {
     /// Stop the move under way
     #[arg(long)]
     pub(crate) cancel: bool,
+    /// Begin the move, and do not wait for its end
+    #[arg(long)]
+    pub(crate) no_wait: bool,
     #[command(flatten)]
-    pub(crate) connect: crate::verb::Connect,
+    pub(crate) ask: Ask,
+    #[command(flatten)]
+    pub(crate) http: HttpAt,
 }
 
 /// `plimsoll partition history`

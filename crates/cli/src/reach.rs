@@ -9,7 +9,7 @@ use crate::verb::Connect;
 
 /// The client's configuration for a command.
 pub(crate) fn config(connect: &Connect) -> ClientConfig {
-    let addresses = connect.bootstrap_server.split(',').map(str::trim);
+    let addresses = connect.at.bootstrap_server.split(',').map(str::trim);
     let mut config = ClientConfig::new(addresses.filter(|address| !address.is_empty()));
     config.client_id = "plimsoll-cli".to_owned();
     config.connect_timeout = connect.timeout.min(config.connect_timeout);

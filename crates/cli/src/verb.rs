@@ -51,7 +51,8 @@ Examples:
   plimsoll status
   plimsoll status -b log1:9092 -o json
 
-Exit code 3 when no node answers.")]
+Exit codes: 0 all is well, 10 something is not served, 11 all is served with less to spare,
+3 no node answers.")]
     Status(Status),
     /// Tell what is wrong, what is being done about it, and what you may do
     #[command(after_help = "\
@@ -80,19 +81,29 @@ Exit codes: 0 all is well, 10 something is not served, 11 all is served with les
     Explain(Explain),
 }
 
-/// How to reach the cluster.
+/// Where the cluster is.
 #[derive(Args, Clone, Debug)]
-pub struct Connect {
-    /// Where the cluster is; several addresses are separated by commas
+pub struct Bootstrap {
+    /// Where the cluster is; several addresses are separated by commas and tried in turn [default:
+    /// the nodes of plimsoll dev, or a node on its usual port]
     #[arg(
         short,
         long,
         value_name = "HOST:PORT",
         env = "PLIMSOLL_BOOTSTRAP_SERVER",
-        default_value = "127.0.0.1:9092",
+        default_value = "127.0.0.1:9092,127.0.0.1:10092,127.0.0.1:11092",
+        hide_default_value = true,
         hide_env_values = true
     )]
     pub bootstrap_server: String,
+}
+
+/// How to reach the cluster.
+#[derive(Args, Clone, Debug)]
+pub struct Connect {
+    /// Where it is
+    #[command(flatten)]
+    pub at: Bootstrap,
     /// How long to wait for an answer, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub timeout: Duration,

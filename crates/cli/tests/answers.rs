@@ -83,6 +83,33 @@ fn nodes_are_asked_in_turn_until_one_can_answer() {
 }
 
 #[test]
+fn the_best_informed_node_is_believed() {
+    let unknown = r#"{"schema":1,"verdict":"unknown","nodes_answering":1,"problems":[]}"#;
+    let cut_off = || node("503 Service Unavailable", unknown);
+    assert_eq!(exit("doctor", &[cut_off()]), Exit::Unreachable);
+    assert_eq!(
+        exit("doctor", &[cut_off(), node("200 OK", DEGRADED)]),
+        Exit::Degraded
+    );
+    assert_eq!(
+        exit("doctor", &[nobody(), cut_off(), node("200 OK", OK)]),
+        Exit::Ok
+    );
+    // Both know something; one of them hears more nodes.
+    let two = r#"{"schema":1,"verdict":"degraded","nodes_answering":2,"problems":[]}"#;
+    let three = r#"{"schema":1,"verdict":"ok","nodes_answering":3,"problems":[]}"#;
+    let nodes = [node("200 OK", two), node("200 OK", three)];
+    assert_eq!(exit("doctor", &nodes), Exit::Ok);
+}
+
+#[test]
+fn a_node_that_takes_connections_and_says_nothing_spoils_no_answer() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nodes = [silent.local_addr().unwrap(), node("200 OK", DEGRADED)];
+    assert_eq!(exit("doctor", &nodes), Exit::Degraded);
+}
+
+#[test]
 fn refusals_are_no_answers() {
     let missing = node("404 Not Found", MISSING);
     assert_eq!(exit("node can-stop 9", &[missing]), Exit::NotFound);

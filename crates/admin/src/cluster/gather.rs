@@ -59,6 +59,11 @@ struct Memory {
 }
 
 impl Admin {
+    /// What was gathered is told no more: an order has just changed it.
+    pub(crate) fn gather_anew(&self) {
+        self.cluster.last.store(None);
+    }
+
     /// What all nodes say, as of now or just before.
     pub(crate) async fn gathered(self: &Arc<Self>) -> Result<Arc<Gathered>, Problem> {
         let mut memory = self.cluster.memory.lock().await;

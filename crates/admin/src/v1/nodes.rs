@@ -90,7 +90,9 @@ pub(crate) async fn order(
 ) -> Result<Json<Done>, Problem> {
     let order = Order::operators(&word).ok_or_else(|| no_order(&word))?;
     let absent = "this node does not carry out orders";
-    carry_out(admin.operator(), absent, order, &word, &node, &headers).await
+    let done = carry_out(admin.operator(), absent, order, &word, &node, &headers).await;
+    admin.gather_anew();
+    done
 }
 
 pub(crate) async fn chaos(
@@ -100,7 +102,9 @@ pub(crate) async fn chaos(
 ) -> Result<Json<Done>, Problem> {
     let order = Order::chaos(&word).ok_or_else(|| no_order(&word))?;
     let absent = "only a cluster to play with (plimsoll dev) does this";
-    carry_out(admin.chaos(), absent, order, &word, &node, &headers).await
+    let done = carry_out(admin.chaos(), absent, order, &word, &node, &headers).await;
+    admin.gather_anew();
+    done
 }
 
 async fn carry_out(

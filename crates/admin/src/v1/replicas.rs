@@ -8,6 +8,7 @@ use axum::extract::{Query, State};
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
+use super::status::Informed;
 use crate::admin::Admin;
 use crate::cluster::Row;
 use crate::problem::Problem;
@@ -22,6 +23,10 @@ pub(crate) struct Selection {
 #[derive(Serialize)]
 pub(crate) struct Replicas {
     schema: u32,
+    /// The cluster's; see `/v1/doctor`.
+    verdict: &'static str,
+    #[serde(flatten)]
+    informed: Informed,
     replicas: Vec<Row>,
 }
 
@@ -38,6 +43,8 @@ pub(crate) async fn list(
     };
     Ok(Json(Replicas {
         schema: SCHEMA,
+        verdict: gathered.verdict.level.as_str(),
+        informed: Informed::of(&gathered),
         replicas: gathered.rows.iter().filter(wanted).cloned().collect(),
     }))
 }

@@ -31,6 +31,22 @@ impl VerdictView {
     }
 }
 
+/// How much the node that answers knows, for who asks several.
+#[derive(Serialize)]
+pub(crate) struct Informed {
+    nodes_answering: usize,
+    metadata_version: u64,
+}
+
+impl Informed {
+    pub(crate) fn of(gathered: &Gathered) -> Self {
+        Self {
+            nodes_answering: gathered.reports.len(),
+            metadata_version: gathered.image.version(),
+        }
+    }
+}
+
 #[derive(Serialize)]
 pub(crate) struct Status {
     schema: u32,
@@ -40,7 +56,8 @@ pub(crate) struct Status {
     /// The node that answers.
     node_id: u32,
     quorum_leader: Option<u32>,
-    metadata_version: u64,
+    #[serde(flatten)]
+    informed: Informed,
     build: Build,
     topics: usize,
     #[serde(flatten)]
@@ -87,7 +104,7 @@ pub(crate) async fn show(State(admin): State<Arc<Admin>>) -> Result<Json<Status>
         cluster_id: gathered.cluster_id.clone(),
         node_id: gathered.me,
         quorum_leader: gathered.controller,
-        metadata_version: image.version(),
+        informed: Informed::of(&gathered),
         build: admin.build,
         topics: image.topic_count(),
         sums: sums(&gathered),
@@ -137,6 +154,8 @@ pub(crate) struct Doctor {
     schema: u32,
     #[serde(flatten)]
     verdict: VerdictView,
+    #[serde(flatten)]
+    informed: Informed,
     /// What there is, in a line.
     summary: String,
     problems: Vec<Finding>,
@@ -157,6 +176,7 @@ pub(crate) async fn doctor(State(admin): State<Arc<Admin>>) -> Result<Json<Docto
     Ok(Json(Doctor {
         schema: SCHEMA,
         verdict: VerdictView::of(&verdict),
+        informed: Informed::of(&gathered),
         summary,
         problems: gathered.findings.clone(),
     }))

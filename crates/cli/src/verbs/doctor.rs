@@ -12,7 +12,7 @@ use crate::output::{Output, print, table};
 use crate::verbs::words::{number, seconds, text};
 
 pub(super) async fn doctor(args: Doctor) -> Result<Exit, Failure> {
-    let answer = args.ask.http.get("/v1/doctor").await?;
+    let answer = args.ask.http.best("/v1/doctor").await?;
     match args.ask.output {
         Output::Table | Output::Wide => print(&told(&answer))?,
         Output::Json => print(&format!("{answer:#}\n"))?,
@@ -94,8 +94,8 @@ fn told(answer: &Value) -> String {
 pub(super) async fn top(args: Top) -> Result<Exit, Failure> {
     let mut left = args.count;
     loop {
-        let status = args.http.get("/v1/status").await?;
-        let replicas = args.http.get("/v1/replicas?unhealthy=1").await?;
+        let status = args.http.best("/v1/status").await?;
+        let replicas = args.http.best("/v1/replicas?unhealthy=1").await?;
         let clear = match std::io::stdout().is_terminal() {
             true => "\x1b[2J\x1b[H",
             false => "",

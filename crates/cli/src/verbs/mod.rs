@@ -5,6 +5,8 @@ mod doctor;
 mod group;
 mod node;
 mod produce;
+mod progress;
+mod relocate;
 mod replica;
 mod status;
 mod topic;
@@ -40,13 +42,13 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Consume(consume) => consume::consume(consume).await,
         Verb::Group(Group::List(list)) => group::list(list).await,
         Verb::Group(Group::Describe(describe)) => group::describe(describe).await,
-        Verb::Status(status) => status::status(status).await,
+        Verb::Status(status) => return status::status(status).await,
         Verb::Doctor(args) => return doctor::doctor(args).await,
         Verb::Top(args) => return doctor::top(args).await,
         Verb::Explain(args) => return doctor::explain(&args),
         Verb::Replica(Replica::List(args)) => return replica::list(args).await,
         Verb::Partition(Partition::History(args)) => return replica::history(args).await,
-        Verb::Partition(Partition::Move(args)) => return replica::reassign(args).await,
+        Verb::Partition(Partition::Move(args)) => return relocate::reassign(args).await,
         Verb::Node(args) => return node::node(args).await,
         Verb::Chaos(args) => return node::chaos(args).await,
     };

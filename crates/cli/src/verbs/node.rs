@@ -2,9 +2,8 @@
 
 use serde_json::Value;
 
-use crate::confirm::confirmed;
 use crate::failure::{Exit, Failure};
-use crate::operate::{Chaos, Decommission, Node, NodeList, OneNode};
+use crate::operate::{Chaos, Node, NodeList, OneNode};
 use crate::output::{Columns, Output, print};
 use crate::verbs::doctor;
 use crate::verbs::words::{number, text};
@@ -25,12 +24,12 @@ pub(super) async fn node(node: Node) -> Result<Exit, Failure> {
         Node::CanStop(args) => can_stop(args).await,
         Node::Drain(args) => order(args, "drain").await,
         Node::Resume(args) => order(args, "resume").await,
-        Node::Decommission(args) => decommission(args).await,
+        Node::Decommission(args) => super::relocate::decommission(args).await,
     }
 }
 
 async fn list(args: NodeList) -> Result<Exit, Failure> {
-    let answer = args.ask.http.get("/v1/status").await?;
+    let answer = args.ask.http.best("/v1/status").await?;
     let columns = Columns {
         headings: &HEADINGS,
         more: &["PEER", "RACK", "METADATA", "REASON"],
@@ -74,15 +73,6 @@ async fn can_stop(args: OneNode) -> Result<Exit, Failure> {
         }
     })?;
     Ok(if can { Exit::Ok } else { Exit::Unsafe })
-}
-
-async fn decommission(args: Decommission) -> Result<Exit, Failure> {
-    let node = args.node.node;
-    let plan = format!("Node {node} is taken out of the cluster for good.");
-    match confirmed(&plan, args.confirm)? {
-        true => order(args.node, "decommission").await,
-        false => Ok(Exit::Ok),
-    }
 }
 
 async fn order(args: OneNode, order: &str) -> Result<Exit, Failure> {

@@ -1,10 +1,9 @@
 //! `plimsoll replica …` and `plimsoll partition …`
 
-use plimsoll_types::{NodeId, TopicPartition};
 use serde_json::Value;
 
 use crate::failure::{Exit, Failure};
-use crate::operate::{History, Move, ReplicaList};
+use crate::operate::{History, ReplicaList};
 use crate::output::{Columns, note};
 use crate::verbs::doctor;
 use crate::verbs::words::{number, seconds, text};
@@ -29,7 +28,7 @@ pub(super) async fn list(args: ReplicaList) -> Result<Exit, Failure> {
         let topic = crate::reach::topic_name(topic)?;
         path += &format!("topic={topic}");
     }
-    let answer = args.ask.http.get(&path).await?;
+    let answer = args.ask.http.best(&path).await?;
     let rows = doctor::list(&answer, "replicas");
     if rows.is_empty() {
         note(match args.unhealthy {
@@ -99,29 +98,6 @@ pub(super) async fn history(args: History) -> Result<Exit, Failure> {
         },
     };
     args.ask.output.list("events", events, &columns)?;
-    Ok(Exit::Ok)
-}
-
-pub(super) async fn reassign(args: Move) -> Result<Exit, Failure> {
-    let (topic, index) = args.partition;
-    let known = |node: &u32| {
-        let unknown = || Failure::usage(format!("{node} is no node's number"));
-        NodeId::new(*node).ok_or_else(unknown)
-    };
-    let to: Vec<NodeId> = args.to.iter().map(known).collect::<Result<_, _>>()?;
-    let partition = TopicPartition {
-        topic: crate::reach::topic_name(&topic)?,
-        partition: index,
-    };
-    let admin = crate::reach::admin(&args.connect).await?;
-    let replicas = (!args.cancel).then_some(to.as_slice());
-    admin.reassign(&partition, replicas).await?;
-    note(&match args.cancel {
-        true => format!("{topic}/{index} stays where it was."),
-        false => format!(
-            "{topic}/{index} moves. Watch it: plimsoll replica list --topic {topic} --unhealthy"
-        ),
-    });
     Ok(Exit::Ok)
 }
 

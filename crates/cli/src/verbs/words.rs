@@ -1,5 +1,7 @@
 //! Parts of a node's JSON as words for people; what is absent is empty.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 pub(super) fn text(of: &Value, name: &str) -> String {
@@ -18,16 +20,20 @@ pub(super) fn number(of: &Value, name: &str) -> String {
     }
 }
 
-/// `0.8 s`, `3 min 5 s`, `2 h 10 min`.
+/// A number of seconds; see [`time`].
 pub(super) fn seconds(of: &Value, name: &str) -> Option<String> {
-    let time = of[name].as_f64()?;
-    let time = std::time::Duration::try_from_secs_f64(time).ok()?;
+    let seconds = of[name].as_f64()?;
+    Duration::try_from_secs_f64(seconds).ok().map(time)
+}
+
+/// `0.8 s`, `3 min 5 s`, `2 h 10 min`.
+pub(super) fn time(time: Duration) -> String {
     let s = time.as_secs();
-    Some(match s {
+    match s {
         0..60 => format!("{s}.{} s", time.subsec_millis() / 100),
         60..3600 => format!("{} min {} s", s / 60, s % 60),
         _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    })
+    }
 }
 
 #[cfg(test)]
