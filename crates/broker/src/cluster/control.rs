@@ -3,8 +3,10 @@
 //!
 //! One part looks, ten times a second, and must never wait; another does what was decided.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use plimsoll_controller::liveness::Decision;
@@ -15,6 +17,7 @@ use plimsoll_wire::peer::{LogInfo, Reply, Request};
 
 use super::{Member, PeerError};
 use crate::Broker;
+use crate::deadline::Deadline;
 use crate::metadata::ChangeError;
 
 /// Between two looks.
@@ -34,22 +37,55 @@ impl Broker {
     /// Looks after the nodes, while the quorum leads here.
     pub(super) async fn run_watch(self: Arc<Self>) {
         let Some(member) = &self.member else { return };
-        let mut term = None;
         loop {
-            let leads = self.metadata.leading_term();
-            if leads != term {
-                let mut liveness = member.liveness.lock();
-                match leads {
-                    Some(_) => liveness.became_controller(self.clock.now()),
-                    None => liveness.resigned(),
-                }
-                term = leads;
-                tracing::info!(event = "controller", active = leads.is_some(), term = leads);
-            }
-            if leads.is_some() {
+            if self.controls(member) {
                 self.look(member);
             }
-            self.pause(TICK).await;
+            let mut deadline = Deadline::at(&self.clock, self.clock.now() + TICK);
+            let _rung = deadline.bound(member.look.notified()).await;
+        }
+    }
+
+    /// Whether this node is the active controller. Whoever is to judge, or hears a node, asks this
+    /// first: it begins to judge in the moment that the quorum leads here.
+    pub(super) fn controls(&self, member: &Member) -> bool {
+        let leads = self.metadata.leading_term();
+        let mut judging = member.judging.lock();
+        if leads != *judging {
+            let mut liveness = member.liveness.lock();
+            match leads {
+                Some(_) => liveness.became_controller(self.clock.now()),
+                None => liveness.resigned(),
+            }
+            *judging = leads;
+            tracing::info!(event = "controller", active = leads.is_some(), term = leads);
+        }
+        leads.is_some()
+    }
+
+    /// Follows who leads the quorum: a new controller is told of this node, and of those that it
+    /// misses, without waiting for a clock.
+    pub(super) async fn run_leadership(self: Arc<Self>) {
+        let (Some(member), Some(quorum)) = (&self.member, self.metadata.quorum()) else {
+            return;
+        };
+        let mut watch = quorum.watch();
+        let mut known = None;
+        loop {
+            let (leader, term) = {
+                let status = watch.borrow_and_update();
+                (status.leader, status.term)
+            };
+            if known != Some((leader, term)) {
+                known = Some((leader, term));
+                let leader = leader.map(NodeId::get);
+                tracing::info!(event = "quorum_leader", leader, term);
+                member.look.notify();
+                member.beat.notify();
+            }
+            if watch.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -79,23 +115,51 @@ impl Broker {
             if self.metadata.leading_term().is_none() {
                 continue;
             }
-            for decision in decisions {
-                self.carry_out(member, decision).await;
+            let (probes, others): (Vec<_>, Vec<_>) = decisions
+                .into_iter()
+                .partition(|decision| matches!(decision, Decision::Probe { .. }));
+            for decision in others {
+                self.carry_out(decision).await;
             }
+            self.probe(member, &probes).await;
             self.settle_cluster().await;
         }
     }
 
-    async fn carry_out(self: &Arc<Self>, member: &Member, decision: Decision) {
-        if let Decision::Probe { node } = decision {
-            let probed = member.peers.call(node, Request::Probe, PROBE).await;
-            if let Err(PeerError::Unreachable(why)) = probed {
-                tracing::info!(event = "node_gone", %node, why);
-                member.liveness.lock().suspect(node, self.clock.now());
-                self.look(member);
+    /// Finds out which of these nodes are gone, all at the same time.
+    async fn probe(&self, member: &Member, probes: &[Decision]) {
+        let nodes = probes.iter().filter_map(|probe| match probe {
+            Decision::Probe { node } => Some(*node),
+            _ => None,
+        });
+        let mut asked: Vec<_> = nodes
+            .map(|node| {
+                let asked = member.peers.call(node, Request::Probe, PROBE);
+                Box::pin(async move { (node, asked.await) })
+            })
+            .collect();
+        std::future::poll_fn(|cx| {
+            asked.retain_mut(|asked| match asked.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready((node, answer)) => {
+                    if let Err(PeerError::Unreachable(why)) = answer {
+                        tracing::info!(event = "node_gone", %node, why);
+                        member.liveness.lock().suspect(node, self.clock.now());
+                        self.look(member);
+                    }
+                    false
+                }
+            });
+            if asked.is_empty() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
             }
-            return;
-        }
+        })
+        .await;
+    }
+
+    async fn carry_out(self: &Arc<Self>, decision: Decision) {
         tracing::info!(event = "controller_decided", decision = ?decision);
         let told = format!("{decision:?}");
         let done = self.change_until_done(move |image| decision.records(image));
@@ -116,7 +180,7 @@ impl Broker {
     /// What can wait a second, while the quorum leads here.
     pub(super) async fn run_upkeep(self: Arc<Self>) {
         let Some(member) = &self.member else { return };
-        let mut leaderless: HashMap<PartitionKey, Monotonic> = HashMap::new();
+        let mut leaderless: BTreeMap<PartitionKey, Monotonic> = BTreeMap::new();
         loop {
             self.pause(UPKEEP).await;
             if self.metadata.leading_term().is_none() {
@@ -138,7 +202,7 @@ impl Broker {
 
     /// Asks what the logs of partitions without a leader hold, where their policy allows to choose
     /// by that.
-    async fn inspect(self: &Arc<Self>, since: &mut HashMap<PartitionKey, Monotonic>) {
+    async fn inspect(self: &Arc<Self>, since: &mut BTreeMap<PartitionKey, Monotonic>) {
         let image = self.metadata.image();
         let wanted: Vec<_> = rules::recoveries_wanted(&image)
             .take(MAX_INSPECTED)

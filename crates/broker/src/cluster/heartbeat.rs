@@ -40,7 +40,7 @@ impl Broker {
             return;
         };
         let sent = self.clock.now();
-        let suspects = member.session.take_suspects();
+        let suspects = member.session.suspects(sent, super::SESSION);
         let recovered = self.is_recovered();
         let heartbeat = Heartbeat {
             node: self.config.node,
@@ -54,13 +54,9 @@ impl Broker {
             drain: member.session.is_draining(),
             disk: Disk::Healthy,
             offline: self.offline_partitions(),
-            suspects: suspects.clone(),
+            suspects,
         };
         let Some(reply) = self.tell_controller(member, &heartbeat).await else {
-            // Whoever is the controller next is to hear of them.
-            suspects
-                .into_iter()
-                .for_each(|node| member.session.suspect(node));
             return;
         };
         // A reply that is older than this process is another's.
@@ -112,7 +108,8 @@ impl Broker {
 
     /// Takes a node's heartbeat, if this node is the active controller.
     pub(super) fn hear(&self, heartbeat: &Heartbeat) -> HeartbeatReply {
-        let (Some(member), true) = (&self.member, self.metadata.leading_term().is_some()) else {
+        let controls = |member: &&Member| self.controls(member);
+        let Some(member) = self.member.as_ref().filter(controls) else {
             return HeartbeatReply {
                 controller: false,
                 leader: self.metadata.leader(),

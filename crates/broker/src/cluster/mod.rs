@@ -93,6 +93,8 @@ pub(crate) struct Member {
     shutdown: rules::Shutdown,
     pub(crate) session: Session,
     liveness: Mutex<Liveness>,
+    /// The term for which `liveness` judges.
+    judging: Mutex<Option<u64>>,
     /// Answers other nodes' questions that are not the broker's.
     answerer: OnceLock<Answerer>,
     /// What the controller is to do next, as of its last look.
@@ -101,6 +103,8 @@ pub(crate) struct Member {
     decided: Signal,
     /// Rung when a heartbeat is due at once.
     beat: Signal,
+    /// Rung when the controller is to look at once.
+    look: Signal,
 }
 
 impl Member {
@@ -126,10 +130,12 @@ impl Member {
             shutdown,
             session: Session::default(),
             liveness: Mutex::new(Liveness::new(config)),
+            judging: Mutex::new(None),
             answerer: OnceLock::new(),
             decisions: Mutex::default(),
             decided: Signal::new(),
             beat: Signal::new(),
+            look: Signal::new(),
         }
     }
 
@@ -204,6 +210,7 @@ impl Broker {
     pub fn run_cluster(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static + use<> {
         let mut parts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
         if self.member.is_some() {
+            parts.push(Box::pin(Arc::clone(self).run_leadership()));
             parts.push(Box::pin(Arc::clone(self).run_heartbeats()));
             parts.push(Box::pin(Arc::clone(self).run_watch()));
             parts.push(Box::pin(Arc::clone(self).run_decisions()));
@@ -229,7 +236,10 @@ impl Broker {
     /// A connection to `node` closed, and a new one was refused: it is looked into at once.
     pub fn suspect(&self, node: NodeId) {
         if let Some(member) = &self.member {
-            member.session.suspect(node);
+            if let Some(quorum) = self.metadata.quorum() {
+                quorum.suspect(node);
+            }
+            member.session.suspect(node, self.clock.now());
             member.beat.notify();
         }
     }

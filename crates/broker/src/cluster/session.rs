@@ -4,7 +4,7 @@
 //! last heartbeat that was answered, the node stops earlier: what it alone vouches for after 0.6
 //! of a session, everything after a whole one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,7 +37,8 @@ struct State {
     epoch: Option<BrokerEpoch>,
     draining: bool,
     drained: bool,
-    suspects: BTreeSet<NodeId>,
+    /// Who is missed, and since when last.
+    suspects: BTreeMap<NodeId, Monotonic>,
 }
 
 impl Session {
@@ -81,14 +82,18 @@ impl Session {
         self.state.lock().drained = drained;
     }
 
-    pub(super) fn suspect(&self, node: NodeId) {
-        self.state.lock().suspects.insert(node);
+    pub(super) fn suspect(&self, node: NodeId, now: Monotonic) {
+        self.state.lock().suspects.insert(node, now);
     }
 
-    pub(super) fn take_suspects(&self) -> Vec<NodeId> {
-        std::mem::take(&mut self.state.lock().suspects)
-            .into_iter()
-            .collect()
+    /// Who was missed lately. Told again and again for a while: the controller that heard it may
+    /// be gone before it did anything, and looks for itself in any case.
+    pub(super) fn suspects(&self, now: Monotonic, session: Duration) -> Vec<NodeId> {
+        let mut state = self.state.lock();
+        state
+            .suspects
+            .retain(|_, since| now.since(*since) < session);
+        state.suspects.keys().copied().collect()
     }
 
     pub(super) fn drain(&self) {
@@ -107,6 +112,18 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn suspicion_is_told_for_a_session_whoever_has_heard_it() {
+        let session = Session::default();
+        let at = |ms| Monotonic::from_start(Duration::from_millis(ms));
+        let node = NodeId::new(3).expect("in range");
+        session.suspect(node, at(100));
+        let told = |ms| session.suspects(at(ms), Duration::from_millis(1000));
+        assert_eq!(told(100), [node]);
+        session.answered(at(500), false);
+        assert_eq!((told(500), told(1100)), (vec![node], vec![]));
+    }
 
     #[test]
     fn node_that_hears_no_answer_trusts_itself_less_and_less() {
