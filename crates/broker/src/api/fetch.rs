@@ -281,10 +281,10 @@ fn read(source: &Source, one: &Wanted, max_bytes: usize, total: &mut usize) -> F
             );
             Ok((Some(Records::from(records.slices.chunks)), records.marks))
         }
-        // A follower that has not heard yet that so much is committed; the leader may have said so.
+        // Not known here to be committed, and yet the leader, or the one before it, may have said
+        // that it is: the reader waits, as who reads at the end does.
         Err(ReadError::OutOfRange { high_watermark, .. })
-            if source.from > high_watermark
-                && matches!(*source.partition.role(), Role::Follower { .. }) =>
+            if source.from > high_watermark && may_be_committed(source) =>
         {
             let marks = source.partition.watermarks().snapshot();
             Ok((Some(Records::from(Vec::new())), marks))
@@ -300,6 +300,16 @@ fn read(source: &Source, one: &Wanted, max_bytes: usize, total: &mut usize) -> F
                 ..*refused(one.partition, error.code())
             }))
         }
+    }
+}
+
+/// Whether what stands before the offset that is asked for may be committed: a leader has all that
+/// is, and may learn it after its election; a follower may lack it.
+fn may_be_committed(source: &Source) -> bool {
+    match *source.partition.role() {
+        Role::Follower { .. } => true,
+        Role::Leader { .. } => source.from <= source.partition.watermarks().snapshot().log_end,
+        Role::Idle => false,
     }
 }
 

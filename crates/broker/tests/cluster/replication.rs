@@ -123,6 +123,24 @@ fn consumer_reads_a_follower_up_to_what_is_committed() {
     );
 }
 
+/// What a leader told before it died may be more than the next one knows to be committed yet.
+#[test]
+fn consumer_beyond_what_a_leader_knows_to_be_committed_waits() {
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    produce_somewhere(&world, "orders", 0);
+    let all = [id(1), id(2), id(3)];
+    same_everywhere(&world, "orders", 0, &all, Offset::new(1));
+    let leader = world.image().partition("orders", 0).unwrap().leader.unwrap();
+    let follower = all.into_iter().find(|node| *node != leader).unwrap();
+    // The high watermark stands until the follower is out of those in sync, a second at least.
+    world.cut(follower);
+    assert_eq!(produce(&world, leader, "orders", 0, 1), 0);
+    assert_eq!(fetch(&world, leader, 11, 2), (0, 0), "written, not committed");
+    let (code, _) = fetch(&world, leader, 11, 3);
+    assert_eq!(code, ErrorCode::OffsetOutOfRange.code(), "never written");
+}
+
 fn fetch(world: &World, node: NodeId, version: i16, offset: i64) -> (i16, usize) {
     let request = Request::Fetch(FetchRequest {
         replica_id: -1,
