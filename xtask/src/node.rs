@@ -40,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) http: u16,
     /// The peer port.
     pub(crate) peer: u16,
+    /// The peer port that other nodes are told, if it is another one.
+    pub(crate) peer_told: Option<u16>,
     /// The node's number.
     pub(crate) id: u32,
     /// Further arguments of `serve`.
@@ -58,6 +60,7 @@ impl Place {
             kafka,
             http,
             peer,
+            peer_told: None,
             id: 1,
             extra: Vec::new(),
         })
@@ -73,6 +76,9 @@ impl Place {
             .args(["--peer-listen", &format!("127.0.0.1:{}", self.peer)])
             .args(["--http-listen", &format!("127.0.0.1:{}", self.http)])
             .args(&self.extra);
+        if let Some(port) = self.peer_told {
+            command.args(["--peer-advertise", &format!("127.0.0.1:{port}")]);
+        }
         Node::spawn(command, self.kafka, &self.log)
     }
 

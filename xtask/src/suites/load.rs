@@ -1,6 +1,6 @@
 //! A real client's load: `xtask/suites/workload.py` in a process of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -14,7 +14,7 @@ use crate::run::output;
 use crate::workspace::root;
 
 /// How long a load may take to be acknowledged again after a crash.
-const PROGRESS: Duration = Duration::from_secs(60);
+pub(super) const PROGRESS: Duration = Duration::from_secs(60);
 /// How long a load may take to deliver what is left.
 const FINISH: Duration = Duration::from_secs(150);
 
@@ -25,6 +25,8 @@ pub(super) enum Semantics {
     Once,
     /// Not idempotent: each acknowledged record, perhaps twice.
     AtLeastOnce,
+    /// What a client promises that was told nothing but the address.
+    Defaults,
 }
 
 impl Semantics {
@@ -32,6 +34,7 @@ impl Semantics {
         match self {
             Semantics::Once => "once",
             Semantics::AtLeastOnce => "at-least-once",
+            Semantics::Defaults => "defaults",
         }
     }
 }
@@ -67,26 +70,24 @@ impl Topic {
         }
     }
 
-    /// Starts to produce.
+    /// Starts to produce, as much as the client can.
     pub(super) fn load(&self) -> Result<Load> {
+        self.load_with(&[])
+    }
+
+    /// Starts to produce so many records a partition at a time, some hundred times a second.
+    pub(super) fn load_of(&self, burst: u32) -> Result<Load> {
+        self.load_with(&[burst.to_string()])
+    }
+
+    fn load_with(&self, more: &[String]) -> Result<Load> {
         let mut command = workload()?;
         command
             .args(["produce", &self.bootstrap, &self.name])
-            .arg(&self.journal);
-        command
+            .arg(&self.journal)
             .arg(self.semantics.name())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().context("start the workload")?;
-        let output = child.stdout.take().expect("its standard output is piped");
-        let (sender, lines) = sync_channel(1024);
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+            .args(more);
+        let (child, lines) = talk(&mut command)?;
         Ok(Load {
             child,
             lines,
@@ -162,17 +163,57 @@ impl Load {
         Ok(())
     }
 
-    /// Ends the load after everything it sent was delivered.
-    pub(super) fn finish(mut self) -> Result<String> {
-        drop(self.child.stdin.take());
+    /// Waits until everything sent is delivered; nothing more is sent until it is resumed.
+    pub(super) fn pause(&mut self) -> Result<()> {
+        self.say("pause")?;
         let deadline = Instant::now() + FINISH;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) if line.starts_with("ok ") => return Ok(line),
+                Ok(line) if line == "paused" => return Ok(()),
                 Ok(line) => self.note(&line)?,
-                Err(error) => bail!("the load did not end within {FINISH:?}: {error}"),
+                Err(error) => bail!("the load did not pause within {FINISH:?}: {error}"),
             }
+        }
+    }
+
+    /// Goes on after a pause.
+    pub(super) fn resume(&mut self) -> Result<()> {
+        self.say("resume")
+    }
+
+    fn say(&mut self, word: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("the load has ended")?;
+        writeln!(input, "{word}").context("the load has ended")
+    }
+
+    /// Ends the load after everything it sent was delivered.
+    pub(super) fn finish(mut self) -> Result<String> {
+        drop(self.child.stdin.take());
+        last_word(&self.lines, |line| {
+            if let Some(count) = line.strip_prefix("acked ") {
+                self.acked = count.parse()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Waits for the line that a program of the workload ends with.
+pub(super) fn last_word(
+    lines: &Receiver<String>,
+    mut note: impl FnMut(&str) -> Result<()>,
+) -> Result<String> {
+    let deadline = Instant::now() + FINISH;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(line) if line.starts_with("ok ") => {
+                return Ok(line.trim_start_matches("ok ").to_owned());
+            }
+            Ok(line) if line.starts_with("FAIL") => bail!("{line}"),
+            Ok(line) => note(&line)?,
+            Err(error) => bail!("the load did not end within {FINISH:?}: {error}"),
         }
     }
 }
@@ -210,70 +251,38 @@ pub(super) fn count(bootstrap: &str, topic: &str) -> Result<String> {
     verdict(workload()?.args(["count", bootstrap, topic, "0"]))
 }
 
-/// A producer of one small record after the other, whose acknowledgements are timed.
-pub(super) struct Probe {
-    child: Child,
-    acks: Receiver<Instant>,
+/// Writes numbered records to a partition, in many batches.
+pub(super) fn fill(bootstrap: &str, topic: &str, partition: u32, count: u32) -> Result<String> {
+    let (partition, count) = (partition.to_string(), count.to_string());
+    verdict(workload()?.args(["fill", bootstrap, topic, &partition, &count]))
 }
 
-impl Probe {
-    /// Starts to probe partition 0.
-    pub(super) fn start(bootstrap: &str, topic: &str) -> Result<Self> {
-        let mut command = workload()?;
-        command.args(["probe", bootstrap, topic, "0"]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("start the prober")?;
-        let output = child.stdout.take().expect("its standard output is piped");
-        let (sender, acks) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if line == "ack" && sender.send(Instant::now()).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Self { child, acks })
-    }
+/// Lets the preferred replicas of a topic lead.
+pub(super) fn elect(bootstrap: &str, topic: &str) -> Result<String> {
+    verdict(workload()?.args(["elect", bootstrap, topic]))
+}
 
-    /// The longest time without an acknowledgement from `since` until writes have been taken
-    /// again for a while.
-    pub(super) fn longest_gap(&self, since: Instant) -> Result<Duration> {
-        const SETTLED: u32 = 50;
-        let (mut last, mut longest, mut taken) = (since, Duration::ZERO, 0);
-        while taken < SETTLED {
-            let at = self
-                .acks
-                .recv_timeout(PROGRESS)
-                .with_context(|| format!("no acknowledgement within {PROGRESS:?}"))?;
-            if at < since {
-                continue;
+/// Starts a program of the workload whose lines are to be heard.
+pub(super) fn talk(command: &mut Command) -> Result<(Child, Receiver<String>)> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("start the workload")?;
+    let output = child.stdout.take().expect("its standard output is piped");
+    let (sender, lines) = sync_channel(1024);
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
             }
-            longest = longest.max(at - last);
-            (last, taken) = (at, taken + 1);
         }
-        Ok(longest)
-    }
-
-    /// Waits until a probe is acknowledged.
-    pub(super) fn ready(&self) -> Result<()> {
-        let waited = self.acks.recv_timeout(PROGRESS);
-        waited.context("no probe was acknowledged").map(drop)
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        // It has nothing to say at its end that its acknowledgements did not.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    });
+    Ok((child, lines))
 }
 
 /// A python that runs the workload, with a client installed.
-fn workload() -> Result<Command> {
+pub(super) fn workload() -> Result<Command> {
     let client = Program::named("confluent-kafka").expect("confluent-kafka is one of our clients");
     client.fetch()?;
     let mut command = client.python();

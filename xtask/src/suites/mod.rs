@@ -2,9 +2,11 @@
 
 pub(crate) mod cluster;
 mod damage;
+mod follow;
 pub(crate) mod hostile;
 pub(crate) mod kill;
 mod load;
+mod probe;
 
 use std::path::{Path, PathBuf};
 

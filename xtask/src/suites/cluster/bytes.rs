@@ -1,13 +1,13 @@
 //! Every replica's log compared byte for byte, from the files.
 //!
 //! Knows of the files only what docs/on-disk-format.md says: a segment is one batch after the
-//! other, and zeros behind the last one.
+//! other up to where the next segment begins, and zeros behind the last one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A partition's batches on one node, by base offset.
 type Log = BTreeMap<u64, Vec<u8>>;
@@ -52,13 +52,9 @@ pub(super) fn compare(data: &[(u32, &Path)]) -> Result<String> {
             };
             let (mine, theirs) = (tail(first), tail(other));
             if mine != theirs {
-                let differs = mine.iter().zip(&theirs).find(|(a, b)| a != b);
-                let at = differs.map_or(mine.len().min(theirs.len()) as u64, |(a, _)| a.0);
-                ensure!(
-                    false,
-                    "{partition} differs between nodes {first_id} and {id} from {at} on: {} and {} batches",
-                    mine.len(),
-                    theirs.len()
+                bail!(
+                    "{partition} differs between nodes {first_id} and {id}: {}",
+                    difference(&mine, &theirs)
                 );
             }
             batches += mine.len();
@@ -72,6 +68,31 @@ pub(super) fn compare(data: &[(u32, &Path)]) -> Result<String> {
     ))
 }
 
+/// Where two logs part, and how.
+fn difference(mine: &[(u64, Vec<u8>)], theirs: &[(u64, Vec<u8>)]) -> String {
+    let (here, there) = (mine.len(), theirs.len());
+    let parted = mine.iter().zip(theirs).position(|(a, b)| a != b);
+    let Some(((at, one), (also_at, other))) = parted.map(|at| (&mine[at], &theirs[at])) else {
+        let from = mine.iter().chain(theirs).nth(here.min(there));
+        let from = from.map_or(0, |(at, _)| *at);
+        return format!("{here} and {there} batches, the same up to about {from}");
+    };
+    let byte = one.iter().zip(other).position(|(a, b)| a != b);
+    let epoch = |batch: &[u8]| {
+        batch
+            .get(12..16)
+            .map(|bytes| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    };
+    format!(
+        "at {at} and {also_at}, {} and {} bytes long, of epochs {:?} and {:?}, in byte {byte:?}; \
+         {here} and {there} batches in all",
+        one.len(),
+        other.len(),
+        epoch(one),
+        epoch(other),
+    )
+}
+
 /// `<topic id>-<partition>`: 22 characters of base64 or a uuid, then a number.
 fn is_partition(name: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(topic, index)| {
@@ -79,19 +100,23 @@ fn is_partition(name: &str) -> bool {
     })
 }
 
+/// A segment ends where the next begins: what a cut left behind that in its file is not the log's.
 fn read(dir: &Path) -> Result<Log> {
+    let mut segments = Vec::new();
+    for path in super::tools::segments(dir)? {
+        let base = path.file_stem().and_then(|name| name.to_str());
+        let base = base.and_then(|name| name.parse::<u64>().ok());
+        segments.push((base.context("a segment is named by its offset")?, path));
+    }
     let mut log = Log::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "log") {
-            continue;
-        }
-        let file = fs::read(&path)?;
+    for (number, (_, path)) in segments.iter().enumerate() {
+        let next = segments.get(number + 1).map_or(u64::MAX, |(base, _)| *base);
+        let file = fs::read(path)?;
         let mut at = 0;
         while let Some(head) = file.get(at..at + 12) {
             let base = u64::from_be_bytes(head[..8].try_into().expect("eight bytes"));
             let length = u32::from_be_bytes(head[8..].try_into().expect("four bytes"));
-            if length == 0 {
+            if length == 0 || base >= next {
                 break;
             }
             let end = at + 12 + length as usize;
@@ -102,4 +127,32 @@ fn read(dir: &Path) -> Result<Log> {
         }
     }
     Ok(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::read;
+    use crate::node::scratch;
+
+    #[test]
+    fn what_a_cut_left_behind_is_not_of_the_log() {
+        let dir = scratch("bytes-test").expect("the build folder can be written to");
+        let dir = dir.join("partition");
+        fs::create_dir(&dir).expect("it can be written");
+        let batch = |base: u64, byte: u8| {
+            let mut batch = base.to_be_bytes().to_vec();
+            batch.extend(5_u32.to_be_bytes());
+            batch.extend([byte; 5]);
+            batch
+        };
+        let first = [batch(0, 1), batch(1, 2), vec![0; 64]].concat();
+        fs::write(dir.join("00000000000000000000.log"), first).expect("it can be written");
+        let second = [batch(1, 3), vec![0; 64]].concat();
+        fs::write(dir.join("00000000000000000001.log"), second).expect("it can be written");
+        let log = read(&dir).expect("it is a log");
+        assert_eq!(log.len(), 2);
+        assert_eq!(log[&1], batch(1, 3));
+    }
 }

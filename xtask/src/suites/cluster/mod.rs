@@ -1,39 +1,56 @@
-//! `cargo xtask cluster`: three nodes hurt in every way, under a real client's load.
+//! `cargo xtask cluster`: real nodes hurt in every way, under real clients' load.
 //!
-//! After every fault all replicas must be in sync again by themselves, with HW = LEO; nothing that
-//! was acknowledged may be missing, doubled or out of order; at the end the replicas' logs are
-//! compared byte for byte.
+//! A scenario is a fault. During it two producers (one idempotent) and a consumer that counts every
+//! offset are at work, and `doctor` is asked all the time. After it all replicas must be in sync
+//! again by themselves, with HW = LEO, and their logs equal byte for byte. At the end everything
+//! that was acknowledged must be there, once and in order.
 
+mod answers;
 mod bytes;
-pub(crate) mod nodes;
+mod doctor;
+mod figures;
+mod nodes;
+mod proxy;
+mod scenarios;
+mod stage;
+mod tools;
 
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use self::nodes::Cluster;
-use super::Claims;
-use super::damage::{find, flip_bit};
-use super::load::{self, Load, Probe, Semantics, Topic};
+use self::figures::Report;
+use self::nodes::Form;
+use self::scenarios::{ALL, Play, Scenario, Where};
+use self::stage::{Setting, Stage};
 use crate::node::scratch;
 use crate::random::Random;
 use crate::steps::Done;
 use crate::workspace;
 
-/// Acknowledgements between two faults, at least.
-const PROGRESS_RECORDS: u64 = 300;
-/// The longest a cluster may take to be whole again after a fault has ended.
-const HEAL: Duration = Duration::from_secs(30);
-
-/// How often, and with which choices.
-#[derive(Args)]
+/// What of the suite to run, how often, and with which choices.
+#[derive(Args, Default)]
 pub(crate) struct ClusterArgs {
-    /// How many times a node is killed under load
-    #[arg(long, default_value_t = 4)]
-    rounds: u32,
+    /// Run only these scenarios
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Run every scenario, those too that take long or need root
+    #[arg(long)]
+    all: bool,
+    /// Name the scenarios, and run none
+    #[arg(long)]
+    list: bool,
+    /// How many times a leader is killed, half of the time with the controller in it [default: 4]
+    #[arg(long)]
+    kills: Option<u32>,
+    /// Hold all times to what a quiet machine of four cores gives
+    #[arg(long)]
+    strict: bool,
+    /// Append every claim with its figures to this file, a JSON document a line
+    #[arg(long, value_name = "FILE")]
+    results: Option<PathBuf>,
     /// Repeats the random choices of an earlier run
     #[arg(long)]
     seed: Option<u64>,
@@ -42,18 +59,36 @@ pub(crate) struct ClusterArgs {
     binary: Option<PathBuf>,
 }
 
-impl Default for ClusterArgs {
-    fn default() -> Self {
-        Self {
-            rounds: 4,
-            seed: None,
-            binary: None,
+impl ClusterArgs {
+    /// The scenarios to run.
+    fn chosen(&self) -> Result<Vec<&'static Scenario>> {
+        for name in &self.only {
+            if !ALL.iter().any(|scenario| scenario.name == name) {
+                bail!("there is no scenario {name}; --list names them");
+            }
         }
+        let wanted = |scenario: &&Scenario| match self.only.is_empty() {
+            true => self.all || scenario.always,
+            false => self.only.iter().any(|name| name == scenario.name),
+        };
+        Ok(ALL.iter().filter(wanted).collect())
     }
 }
 
 /// `cargo xtask cluster`.
 pub(crate) fn cluster(args: &ClusterArgs) -> Result<()> {
+    if args.list {
+        for scenario in ALL {
+            let when = if scenario.always {
+                ""
+            } else {
+                " (if asked for)"
+            };
+            println!("{:<24} {}{when}", scenario.name, scenario.about);
+        }
+        return Ok(());
+    }
+    args.chosen()?;
     if args.binary.is_none() {
         workspace::build_release()?;
     }
@@ -66,282 +101,134 @@ pub(crate) fn cluster(args: &ClusterArgs) -> Result<()> {
 
 /// The suite as a step of the test command.
 pub(crate) fn suite(args: &ClusterArgs) -> Result<Done> {
-    let (seed, binary) = match super::prepare(args.seed, args.binary.as_deref())? {
+    let (seed, binary) = match crate::suites::prepare(args.seed, args.binary.as_deref())? {
         Ok(prepared) => prepared,
         Err(missing) => return Ok(Done::Without(missing)),
     };
+    let mut report = Report::new(seed, args.strict, args.results.as_deref())?;
     let dir = scratch("cluster")?;
-    let mut suite = Suite {
-        cluster: Cluster::form(&binary, &dir, 3, &[])?,
-        random: Random::new(seed),
-        claims: Claims::default(),
+    let chosen = args.chosen()?;
+    for place in [Where::Shared, Where::Proxied, Where::Alone] {
+        let here = chosen.iter().filter(|scenario| scenario.place() == place);
+        let here = here.copied().collect::<Vec<_>>();
+        play(&here, place, seed, &binary, &dir, args.kills, &mut report)
+            .with_context(|| format!("seed {seed}"))?;
+    }
+    let skipped = report.finish().with_context(|| format!("seed {seed}"))?;
+    if skipped.is_empty() {
+        return Ok(Done::Fully);
+    }
+    Ok(Done::Without(skipped.join("; ")))
+}
+
+/// Plays scenarios of one kind, one after the other; a new stage after one that broke.
+fn play(
+    scenarios: &[&Scenario],
+    place: Where,
+    seed: u64,
+    binary: &Path,
+    dir: &Path,
+    kills: Option<u32>,
+    report: &mut Report,
+) -> Result<()> {
+    let dir = dir.join(format!("{place:?}").to_lowercase());
+    let setting = Setting {
+        binary,
+        dir: &dir,
+        kills: kills.unwrap_or(4),
     };
-    suite
-        .run(&dir, args.rounds)
-        .with_context(|| format!("seed {seed}"))?;
-    suite
-        .claims
-        .finish("cluster")
-        .with_context(|| format!("seed {seed}"))?;
-    Ok(Done::Fully)
-}
-
-struct Suite {
-    cluster: Cluster,
-    random: Random,
-    claims: Claims,
-}
-
-impl Suite {
-    fn run(&mut self, dir: &Path, rounds: u32) -> Result<()> {
-        let bootstrap = self.cluster.bootstrap();
-        let mut topics = Vec::new();
-        for (name, semantics) in [
-            ("once", Semantics::Once),
-            ("at-least-once", Semantics::AtLeastOnce),
-        ] {
-            load::create(&bootstrap, name, 3, 3, &["min.insync.replicas=2"])?;
-            topics.push(Topic::existing(name, &bootstrap, dir, semantics));
-        }
-        load::create(&bootstrap, "probe", 1, 3, &["min.insync.replicas=2"])?;
-        self.healthy_is_nearly_silent();
-
-        let mut loads = topics.iter().map(Topic::load).collect::<Result<Vec<_>>>()?;
-        self.kills(&mut loads, rounds)?;
-        self.pauses(&mut loads)?;
-        self.rolling_restart(&mut loads)?;
-        for (topic, load) in topics.iter().zip(loads) {
-            let name = &topic.name;
-            self.claims
-                .claim(&format!("{name} delivers"), load.finish());
-            self.claims.claim(&format!("{name} holds"), topic.verify());
-        }
-        self.oversize()?;
-        self.emptied_directory()?;
-        self.flipped_bit(&topics[0])?;
-        let healed = self.cluster.healed(HEAL);
-        self.claims.claim(
-            "healed at the end",
-            healed.map(|took| format!("{took:.1?}")),
-        );
-        self.claims.claim("equal bytes", self.bytes());
-        for topic in &topics {
-            self.claims
-                .claim(&format!("{} holds at the end", topic.name), topic.verify());
-        }
-        Ok(())
-    }
-
-    /// A new topic's followers attach within moments, and are told of until then.
-    fn healthy_is_nearly_silent(&mut self) {
-        let deadline = Instant::now() + HEAL;
-        let silent = loop {
-            let outcome = self.cluster.doctor().and_then(|(code, text)| {
-                ensure!(code == 0, "doctor ends with {code}: {text}");
-                let lines = text.lines().count();
-                ensure!(lines <= 3, "{lines} lines for a healthy cluster: {text}");
-                Ok(text.trim().to_owned())
-            });
-            if outcome.is_ok() || Instant::now() > deadline {
-                break outcome;
-            }
-            thread::sleep(Duration::from_millis(100));
-        };
-        self.claims.claim("doctor has little to say", silent);
-    }
-
-    /// Kills a random node, half of the time the one that leads the probed partition.
-    fn kills(&mut self, loads: &mut [Load], rounds: u32) -> Result<()> {
-        let probe = Probe::start(&self.cluster.bootstrap(), "probe")?;
-        probe.ready()?;
-        let (mut leader_gaps, mut follower_gaps) = (Vec::new(), Vec::new());
-        let mut heals = Vec::new();
-        for round in 1..=rounds {
-            for load in loads.iter_mut() {
-                load.progress(PROGRESS_RECORDS)?;
-            }
-            let leader = self.cluster.leader("probe", 0)?;
-            let victim = match round % 2 {
-                0 => leader,
-                _ => 1 + u32::try_from(self.random.below(3))?,
+    let form = Form {
+        proxied: place == Where::Proxied,
+        ..Form::default()
+    };
+    if place == Where::Alone {
+        for scenario in scenarios {
+            let Play::Alone(act) = scenario.play else {
+                continue;
             };
-            thread::sleep(self.random.millis(0, 300));
-            let killed = Instant::now();
-            self.cluster.kill(victim)?;
-            let gap = probe.longest_gap(killed)?;
-            if victim == leader {
-                leader_gaps.push(gap);
-            } else {
-                follower_gaps.push(gap);
-            }
-            if round == 1 {
-                self.doctor_names(victim);
-            }
-            self.cluster.start(victim)?;
-            let healed = self.cluster.in_sync(HEAL);
-            heals.push(healed.with_context(|| format!("round {round}, node {victim} killed"))?);
-        }
-        // Generous: the figures are printed, and machines of many tenants are slow at times.
-        let bound = Duration::from_secs(10);
-        self.gaps("writes stop when a leader is killed", leader_gaps, bound);
-        self.gaps(
-            "writes stop when a follower is killed",
-            follower_gaps,
-            bound,
-        );
-        self.gaps("time to heal after a restart", heals, HEAL);
-        Ok(())
-    }
-
-    fn gaps(&mut self, name: &str, mut times: Vec<Duration>, bound: Duration) {
-        times.sort();
-        let (Some(median), Some(longest)) = (times.get(times.len() / 2), times.last()) else {
-            return;
-        };
-        let text = format!(
-            "median {median:.0?}, longest {longest:.0?} of {}",
-            times.len()
-        );
-        let outcome = match *longest <= bound {
-            true => Ok(text),
-            false => Err(anyhow::anyhow!("{text}, above {bound:?}")),
-        };
-        self.claims.claim(name, outcome);
-    }
-
-    /// While a node is down, doctor says that replicas on it cannot be reached, and exits with 11.
-    fn doctor_names(&mut self, victim: u32) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let named = loop {
-            let outcome = self.cluster.doctor().and_then(|(code, text)| {
-                let node = format!("node {victim}");
-                ensure!(code == 11, "exit code {code}, not 11: {text}");
-                ensure!(text.contains(&node), "{node} is not named: {text}");
-                ensure!(
-                    text.contains("R002"),
-                    "peer-unreachable is not named: {text}"
-                );
-                Ok(text.lines().next().unwrap_or_default().to_owned())
-            });
-            if outcome.is_ok() || Instant::now() > deadline {
-                break outcome;
-            }
-            thread::sleep(Duration::from_millis(100));
-        };
-        self.claims.claim("doctor names a killed node", named);
-    }
-
-    /// SIGSTOP, short and long, of a leader and of another node.
-    fn pauses(&mut self, loads: &mut [Load]) -> Result<()> {
-        for (millis, of_leader) in [(500, false), (2_000, false), (6_000, true), (6_000, false)] {
-            for load in loads.iter_mut() {
-                load.progress(PROGRESS_RECORDS)?;
-            }
-            let leader = self.cluster.leader("probe", 0)?;
-            let victim = match of_leader {
-                true => leader,
-                false => 1 + leader % 3,
-            };
-            self.cluster.pause(victim, Duration::from_millis(millis))?;
-            let whose = if of_leader { "a leader" } else { "a follower" };
-            let healed = self.cluster.in_sync(HEAL);
-            self.claims.claim(
-                &format!("{whose} paused for {millis} ms"),
-                healed.map(|took| format!("healed in {took:.1?}")),
-            );
-        }
-        Ok(())
-    }
-
-    /// TERM and start again, one node after the other.
-    fn rolling_restart(&mut self, loads: &mut [Load]) -> Result<()> {
-        let probe = Probe::start(&self.cluster.bootstrap(), "probe")?;
-        probe.ready()?;
-        let mut gaps = Vec::new();
-        for id in self.cluster.ids() {
-            for load in loads.iter_mut() {
-                load.progress(PROGRESS_RECORDS)?;
-            }
             let begun = Instant::now();
-            self.cluster.terminate(id)?;
-            gaps.push(probe.longest_gap(begun)?);
-            self.cluster.start(id)?;
-            self.cluster
-                .in_sync(HEAL)
-                .with_context(|| format!("node {id} restarted"))?;
+            report.scenario(scenario.name);
+            let outcome = act(&setting, report, choices(seed, scenario));
+            ended(report, outcome);
+            println!("---- {} took {:.1?}", scenario.name, begun.elapsed());
         }
-        self.gaps("a rolling restart", gaps, Duration::from_secs(10));
-        Ok(())
+        return Ok(());
     }
-
-    /// The founding failure: a follower is down while batches far above every window are written,
-    /// limits are lowered, and it comes back.
-    fn oversize(&mut self) -> Result<()> {
-        let bootstrap = self.cluster.bootstrap();
-        let config = ["min.insync.replicas=2", "max.message.bytes=41943040"];
-        load::create(&bootstrap, "large", 1, 3, &config)?;
-        let follower = 1 + self.cluster.leader("large", 0)? % 3;
-        self.cluster.kill(follower)?;
-        let written = load::large(&bootstrap, "large", 4, 33_000_000);
-        self.claims.claim("batches of 33 MB are taken", written);
-        let lowered = self
-            .cluster
-            .verb(&["topic", "set", "large", "max.message.bytes=100000"])
-            .status()?;
-        ensure!(lowered.success(), "max.message.bytes cannot be lowered");
-        self.cluster.start(follower)?;
-        let healed = self.cluster.healed(HEAL);
-        self.claims.claim(
-            "a follower that missed large batches catches up after limits were lowered",
-            healed.map(|took| format!("{took:.1?}")),
-        );
-        self.claims
-            .claim("every offset is read", load::count(&bootstrap, "large"));
-        Ok(())
+    let mut left = scenarios.iter().peekable();
+    while left.peek().is_some() {
+        report.scenario("at the beginning");
+        let mut stage = Stage::set(&setting, &form, report, |_| Ok(()))?;
+        let mut whole = true;
+        while let Some(scenario) = left.next_if(|_| whole) {
+            let (Play::Shared(act) | Play::Proxied(act)) = scenario.play else {
+                continue;
+            };
+            let begun = Instant::now();
+            stage.report.scenario(scenario.name);
+            stage.random = choices(seed, scenario);
+            let outcome = act(&mut stage);
+            whole = ended(stage.report, outcome);
+            println!("---- {} took {:.1?}", scenario.name, begun.elapsed());
+        }
+        // Where something broke, the next scenarios want a stage that works.
+        if whole {
+            let closed = stage.close();
+            ended(report, closed);
+        }
     }
+    Ok(())
+}
 
-    /// A node comes back with an empty directory: it is filled again and no record is lost.
-    fn emptied_directory(&mut self) -> Result<()> {
-        let victim = 1 + u32::try_from(self.random.below(3))?;
-        self.cluster.kill(victim)?;
-        std::fs::remove_dir_all(&self.cluster.place(victim).data)?;
-        self.cluster.start(victim)?;
-        let healed = self.cluster.healed(2 * HEAL);
-        self.claims.claim(
-            "an emptied directory is filled again",
-            healed.map(|took| format!("{took:.1?}")),
-        );
-        Ok(())
+/// Whether a scenario came to its end; a claim that does not hold if not.
+fn ended(report: &mut Report, outcome: Result<()>) -> bool {
+    let whole = outcome.is_ok();
+    if let Err(error) = outcome {
+        report.claim("comes to its end", Err(error));
     }
+    whole
+}
 
-    /// A bit flipped on a follower's disk while it is down is repaired from another replica.
-    fn flipped_bit(&mut self, topic: &Topic) -> Result<()> {
-        let follower = 1 + self.cluster.leader(&topic.name, 0)? % 3;
-        self.cluster.terminate(follower)?;
-        let sequence = topic.sent(0)? / 2;
-        let found = find(
-            &self.cluster.place(follower).data,
-            &topic.marker(0, sequence),
-        )?;
-        flip_bit(&found, 40)?;
-        self.cluster.start(follower)?;
-        let deadline = Instant::now() + 2 * HEAL;
-        let repaired = loop {
-            let equal = self.cluster.healed(HEAL).and_then(|_| self.bytes());
-            if equal.is_ok() || Instant::now() > deadline {
-                break equal;
-            }
-            thread::sleep(Duration::from_millis(500));
+/// The choices of a scenario follow from the seed and its name, whatever else runs.
+fn choices(seed: u64, scenario: &Scenario) -> Random {
+    let name = scenario.name.bytes().fold(seed, |sum, byte| {
+        sum.rotate_left(7) ^ u64::from(byte).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    });
+    Random::new(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ClusterArgs;
+    use super::scenarios::ALL;
+
+    #[test]
+    fn scenarios_are_chosen_by_name() {
+        let only = vec!["kills".to_owned()];
+        let args = ClusterArgs {
+            only,
+            ..ClusterArgs::default()
         };
-        self.claims.claim("a flipped bit is repaired", repaired);
-        Ok(())
+        let chosen = args.chosen().expect("it is one");
+        assert_eq!(chosen.len(), 1);
+        let none = ClusterArgs {
+            only: vec!["nonsense".to_owned()],
+            ..ClusterArgs::default()
+        };
+        assert!(none.chosen().is_err());
+        let always = ClusterArgs::default().chosen().expect("no names to miss");
+        assert!(always.iter().all(|scenario| scenario.always));
+        let all = ClusterArgs {
+            all: true,
+            ..ClusterArgs::default()
+        };
+        assert_eq!(all.chosen().expect("no names to miss").len(), ALL.len());
     }
 
-    fn bytes(&self) -> Result<String> {
-        let places = self.cluster.ids().map(|id| {
-            let data = self.cluster.place(id).data.as_path();
-            (id, data)
-        });
-        bytes::compare(&places.collect::<Vec<_>>())
+    #[test]
+    fn names_of_scenarios_are_unique() {
+        for scenario in ALL {
+            let same = ALL.iter().filter(|other| other.name == scenario.name);
+            assert_eq!(same.count(), 1, "{}", scenario.name);
+        }
     }
 }

@@ -1,66 +1,88 @@
-//! Three nodes in processes of their own, as one cluster.
+//! Nodes in processes of their own, as one cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use serde::Deserialize;
 
-use crate::node::{Node, Place, http_status};
-use crate::run::output;
+use super::answers::{Broker, Brokers, Replica, Replicas};
+use super::proxy::Proxy;
+use crate::node::{Node, Place, free_ports, http_get, http_status};
 
 const POLL: Duration = Duration::from_millis(50);
+/// How long something that is only a matter of asking again may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Places of nodes, and the nodes that run there. Node numbers begin at 1.
-pub(crate) struct Cluster {
+pub(super) struct Cluster {
     binary: PathBuf,
+    dir: PathBuf,
     places: Vec<Place>,
     nodes: Vec<Option<Node>>,
+    /// Nodes that answer nothing although they run: stopped ones.
+    mute: Vec<u32>,
+    /// Who is asked how the cluster does; the first that answers, if nobody.
+    asked: Option<u32>,
+    /// What stands between the nodes, if anything.
+    pub(super) proxy: Option<Proxy>,
 }
 
-/// A replica, as `plimsoll replica list -o json` tells it.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Replica {
-    pub(crate) topic: String,
-    pub(crate) partition: u32,
-    pub(crate) node: u32,
-    pub(crate) state: String,
-    pub(crate) log_end: Option<u64>,
-    pub(crate) high_watermark: Option<u64>,
-    pub(crate) in_sync: bool,
-    pub(crate) cause: Option<String>,
-    pub(crate) action: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Replicas {
-    replicas: Vec<Replica>,
+/// How a cluster is made.
+#[derive(Clone, Default)]
+pub(super) struct Form {
+    /// Further arguments of every node.
+    pub(super) extra: Vec<String>,
+    /// Whether a proxy of ours stands between the nodes.
+    pub(super) proxied: bool,
 }
 
 impl Cluster {
-    /// Starts `count` voters below `dir` and waits until all are ready.
-    pub(crate) fn form(binary: &Path, dir: &Path, count: u32, extra: &[&str]) -> Result<Self> {
+    /// Starts `count` voters below `dir` and waits until all are ready. `prepare` may do something
+    /// with each place before its node starts.
+    pub(super) fn form(
+        binary: &Path,
+        dir: &Path,
+        count: u32,
+        form: &Form,
+        prepare: impl Fn(&Place) -> Result<()>,
+    ) -> Result<Self> {
         let mut places = Vec::new();
         for id in 1..=count {
             let mut place = Place::new(binary, &dir.join(format!("node-{id}")))?;
             place.id = id;
+            prepare(&place)?;
             places.push(place);
         }
-        let voter = |place: &Place| format!("{}@127.0.0.1:{}", place.id, place.peer);
+        let mut proxy = None;
+        if form.proxied {
+            let mut routes = Vec::new();
+            for place in &mut places {
+                let [told] = free_ports()?;
+                place.peer_told = Some(told);
+                routes.push((place.id, told, place.peer));
+            }
+            proxy = Some(Proxy::start(&routes)?);
+        }
+        let voter = |place: &Place| {
+            let told = place.peer_told.unwrap_or(place.peer);
+            format!("{}@127.0.0.1:{told}", place.id)
+        };
         let voters = places.iter().map(voter).collect::<Vec<_>>().join(",");
         for place in &mut places {
             place.extra = vec!["--voters".to_owned(), voters.clone()];
-            place
-                .extra
-                .extend(extra.iter().map(|arg| (*arg).to_owned()));
+            place.extra.extend(form.extra.iter().cloned());
         }
         let mut cluster = Self {
             binary: binary.to_owned(),
+            dir: dir.to_owned(),
             nodes: places.iter().map(|_| None).collect(),
             places,
+            mute: Vec::new(),
+            asked: None,
+            proxy,
         };
         for id in cluster.ids() {
             cluster.spawn(id)?;
@@ -71,18 +93,36 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts one more node, which joins; its number.
+    pub(super) fn join(&mut self, extra: &[String]) -> Result<u32> {
+        let id = u32::try_from(self.places.len())? + 1;
+        let mut place = Place::new(&self.binary, &self.dir.join(format!("node-{id}")))?;
+        place.id = id;
+        let seeds = self
+            .places
+            .iter()
+            .map(|place| format!("127.0.0.1:{}", place.peer))
+            .collect::<Vec<_>>();
+        place.extra = vec!["--join".to_owned(), seeds.join(",")];
+        place.extra.extend(extra.iter().cloned());
+        self.places.push(place);
+        self.nodes.push(None);
+        self.start(id)?;
+        Ok(id)
+    }
+
     /// Every node's number.
-    pub(crate) fn ids(&self) -> std::ops::RangeInclusive<u32> {
+    pub(super) fn ids(&self) -> std::ops::RangeInclusive<u32> {
         1..=u32::try_from(self.places.len()).expect("a handful of nodes")
     }
 
     /// Where a node lives.
-    pub(crate) fn place(&self, id: u32) -> &Place {
+    pub(super) fn place(&self, id: u32) -> &Place {
         &self.places[index(id)]
     }
 
     /// The addresses of all nodes, for clients.
-    pub(crate) fn bootstrap(&self) -> String {
+    pub(super) fn bootstrap(&self) -> String {
         let address = |place: &Place| format!("127.0.0.1:{}", place.kafka);
         self.places
             .iter()
@@ -92,137 +132,193 @@ impl Cluster {
     }
 
     /// Whether the node's process was started and not ended here.
-    pub(crate) fn runs(&self, id: u32) -> bool {
+    pub(super) fn runs(&self, id: u32) -> bool {
         self.nodes[index(id)].is_some()
     }
 
+    /// The process id of a node.
+    pub(super) fn pid(&self, id: u32) -> Result<u32> {
+        Ok(self.node(id)?.pid())
+    }
+
+    fn node(&self, id: u32) -> Result<&Node> {
+        self.nodes[index(id)]
+            .as_ref()
+            .with_context(|| format!("node {id} does not run"))
+    }
+
     /// Starts a node without waiting for it.
-    pub(crate) fn spawn(&mut self, id: u32) -> Result<()> {
+    pub(super) fn spawn(&mut self, id: u32) -> Result<()> {
         let node = self.place(id).spawn()?;
         self.nodes[index(id)] = Some(node);
         Ok(())
     }
 
     /// Starts a node and waits until it is ready.
-    pub(crate) fn start(&mut self, id: u32) -> Result<()> {
+    pub(super) fn start(&mut self, id: u32) -> Result<()> {
         self.spawn(id)?;
         self.wait_until_ready(id)
     }
 
-    fn wait_until_ready(&mut self, id: u32) -> Result<()> {
+    pub(super) fn wait_until_ready(&mut self, id: u32) -> Result<()> {
         let at = index(id);
         let node = self.nodes[at].as_mut().context("the node does not run")?;
         self.places[at].wait_until_ready(node)
     }
 
     /// Ends a node as a crash does.
-    pub(crate) fn kill(&mut self, id: u32) -> Result<()> {
+    pub(super) fn kill(&mut self, id: u32) -> Result<()> {
         self.take(id)?.kill()
     }
 
-    /// Ends a node by TERM.
-    pub(crate) fn terminate(&mut self, id: u32) -> Result<()> {
+    /// Ends a node by TERM; how long that took.
+    pub(super) fn terminate(&mut self, id: u32) -> Result<Duration> {
+        let begun = Instant::now();
         let status = self.take(id)?.terminate()?;
         ensure!(status.success(), "node {id} ended with {status}");
-        Ok(())
-    }
-
-    /// Stops a node's process in its tracks for a while.
-    pub(crate) fn pause(&self, id: u32, time: Duration) -> Result<()> {
-        let node = self.nodes[index(id)].as_ref();
-        let node = node.context("the node does not run")?;
-        node.signal(Signal::STOP)?;
-        thread::sleep(time);
-        node.signal(Signal::CONT)
+        Ok(begun.elapsed())
     }
 
     fn take(&mut self, id: u32) -> Result<Node> {
         self.nodes[index(id)]
             .take()
-            .context("the node does not run")
+            .with_context(|| format!("node {id} does not run"))
     }
 
-    /// Runs a verb of the command line against the nodes' HTTP port or Kafka port.
-    pub(crate) fn verb(&self, args: &[&str]) -> Command {
+    /// Stops a node's process in its tracks.
+    pub(super) fn stop(&mut self, id: u32) -> Result<()> {
+        self.mute.push(id);
+        self.node(id)?.signal(Signal::STOP)
+    }
+
+    /// Lets a stopped process go on.
+    pub(super) fn resume(&mut self, id: u32) -> Result<()> {
+        self.mute.retain(|mute| *mute != id);
+        self.node(id)?.signal(Signal::CONT)
+    }
+
+    /// Who is to tell from now on how the cluster does.
+    pub(super) fn ask(&mut self, id: Option<u32>) {
+        self.asked = id;
+    }
+
+    /// The HTTP port of who tells how the cluster does.
+    pub(super) fn speaker(&self) -> Result<u16> {
+        let answers = |id: &u32| {
+            self.runs(*id)
+                && !self.mute.contains(id)
+                && http_status(self.place(*id).http, "/livez") == Some(200)
+        };
+        let id = self.asked.into_iter().chain(self.ids()).find(answers);
+        Ok(self.place(id.context("no node answers")?).http)
+    }
+
+    /// A verb of the command line, told where the nodes are.
+    pub(super) fn verb(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(args);
-        let running = self
-            .ids()
-            .find(|id| self.runs(*id) && http_status(self.place(*id).http, "/livez") == Some(200));
-        if let Some(id) = running {
-            let http = format!("http://127.0.0.1:{}", self.place(id).http);
-            command.env("PLIMSOLL_HTTP", http);
+        if let Ok(http) = self.speaker() {
+            command.env("PLIMSOLL_HTTP", format!("http://127.0.0.1:{http}"));
         }
         command.env("PLIMSOLL_BOOTSTRAP_SERVER", self.bootstrap());
         command
     }
 
+    /// Runs a verb that must succeed; what it said.
+    pub(super) fn order(&self, args: &[&str]) -> Result<String> {
+        let output = self.verb(args).output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let blamed = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "`plimsoll {}` ended with {}: {}{}",
+            args.join(" "),
+            output.status,
+            said.trim(),
+            blamed.trim()
+        );
+        Ok(said.trim().to_owned())
+    }
+
+    /// What a node's HTTP port says.
+    pub(super) fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let (_, body) = http_get(self.speaker()?, path).context("no answer")?;
+        serde_json::from_str(&body).with_context(|| format!("{path} gave {body}"))
+    }
+
     /// Every replica, as the cluster tells it.
-    pub(crate) fn replicas(&self) -> Result<Vec<Replica>> {
-        let text = output(&mut self.verb(&["replica", "list", "-o", "json"]))?;
-        let answer: Replicas =
-            serde_json::from_str(&text).with_context(|| format!("not replicas: {text}"))?;
-        Ok(answer.replicas)
+    pub(super) fn replicas(&self) -> Result<Vec<Replica>> {
+        Ok(self.get::<Replicas>("/v1/replicas")?.replicas)
+    }
+
+    /// Every node, as the cluster tells it.
+    pub(super) fn brokers(&self) -> Result<Vec<Broker>> {
+        Ok(self.get::<Brokers>("/v1/status")?.nodes)
+    }
+
+    /// Who is the controller.
+    pub(super) fn controller(&self) -> Result<u32> {
+        wait("a controller", PATIENCE, || {
+            let brokers = self.brokers()?;
+            let leader = brokers.iter().find(|node| node.quorum_leader);
+            Ok(leader.context("nobody is the controller")?.id)
+        })
     }
 
     /// Who leads a partition.
-    pub(crate) fn leader(&self, topic: &str, partition: u32) -> Result<u32> {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            let leader = self.replicas()?.into_iter().find(|replica| {
-                replica.topic == topic
-                    && replica.partition == partition
-                    && replica.state == "leader"
-            });
-            if let Some(leader) = leader {
-                return Ok(leader.node);
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "{topic}/{partition} has no leader"
-            );
-            thread::sleep(POLL);
-        }
+    pub(super) fn leader(&self, topic: &str, partition: u32) -> Result<u32> {
+        wait("a leader", PATIENCE, || {
+            let replicas = self.replicas()?;
+            let leader = replicas
+                .into_iter()
+                .find(|replica| replica.is(topic, partition) && replica.state == "leader");
+            let leader = leader.with_context(|| format!("{topic}/{partition} has no leader"))?;
+            Ok(leader.node)
+        })
     }
 
     /// Waits until every replica is in sync; tells how long that took. For a cluster under load,
     /// whose log ends move.
-    pub(crate) fn in_sync(&self, within: Duration) -> Result<Duration> {
+    pub(super) fn in_sync(&self, within: Duration) -> Result<Duration> {
         self.holds(within, in_sync)
     }
 
     /// Waits until every replica is in sync and every replica of a partition has the same log end,
     /// which is its high watermark; tells how long that took. For a cluster at rest.
-    pub(crate) fn healed(&self, within: Duration) -> Result<Duration> {
+    pub(super) fn healed(&self, within: Duration) -> Result<Duration> {
         self.holds(within, |replicas| {
             in_sync(replicas)?;
             equal_ends(replicas)
         })
     }
 
-    fn holds(
+    /// Waits until something holds of the replicas; tells how long that took.
+    pub(super) fn holds(
         &self,
         within: Duration,
         check: impl Fn(&[Replica]) -> Result<()>,
     ) -> Result<Duration> {
         let begun = Instant::now();
-        loop {
-            let outcome = self.replicas().and_then(|replicas| check(&replicas));
-            match outcome {
-                Ok(()) => return Ok(begun.elapsed()),
-                Err(error) if begun.elapsed() > within => {
-                    bail!("not healed within {within:?}: {error:#}")
-                }
-                Err(_) => thread::sleep(POLL),
-            }
-        }
+        wait("healed", within, || check(&self.replicas()?))?;
+        Ok(begun.elapsed())
     }
+}
 
-    /// Exit code and text of `plimsoll doctor`.
-    pub(crate) fn doctor(&self) -> Result<(i32, String)> {
-        let output = self.verb(&["doctor"]).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok((output.status.code().unwrap_or(-1), text))
+/// Asks until there is an answer.
+pub(super) fn wait<T>(
+    what: &str,
+    within: Duration,
+    mut ask: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error.context(format!("not {what} within {within:?}")));
+            }
+            Err(_) => thread::sleep(POLL),
+        }
     }
 }
 
@@ -230,14 +326,7 @@ impl Cluster {
 fn in_sync(replicas: &[Replica]) -> Result<()> {
     ensure!(!replicas.is_empty(), "there are no replicas");
     for replica in replicas {
-        let (topic, partition, node) = (&replica.topic, replica.partition, replica.node);
-        ensure!(
-            replica.in_sync,
-            "{topic}/{partition} on node {node} is {}: {} ({})",
-            replica.state,
-            replica.cause.as_deref().unwrap_or("no cause given"),
-            replica.action.as_deref().unwrap_or("no action given")
-        );
+        ensure!(replica.in_sync, "{replica}");
     }
     Ok(())
 }
@@ -246,9 +335,7 @@ fn in_sync(replicas: &[Replica]) -> Result<()> {
 fn equal_ends(replicas: &[Replica]) -> Result<()> {
     for replica in replicas {
         let (topic, partition) = (&replica.topic, replica.partition);
-        let others = replicas
-            .iter()
-            .filter(|other| other.topic == *topic && other.partition == partition);
+        let others = replicas.iter().filter(|other| other.is(topic, partition));
         for other in others {
             ensure!(
                 other.log_end == replica.log_end && other.high_watermark == replica.log_end,
