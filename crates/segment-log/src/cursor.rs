@@ -103,7 +103,7 @@ impl Cursor {
 
     fn verify(&mut self) -> Result<(), Fault> {
         let range = self.position..self.interval_end;
-        if range.is_empty() || self.position >= self.segment.trusted_from() {
+        if range.is_empty() || self.position >= self.resident.trusted_from {
             return Ok(());
         }
         if self.resident.verified.has(self.interval) {
@@ -126,7 +126,7 @@ impl Cursor {
     /// The map, if what is at `position` may be read through it.
     fn map(&self, position: u64) -> Option<&Arc<SegmentMap>> {
         let map = self.resident.map.as_ref();
-        map.filter(|_| position >= self.segment.trusted_from() || self.resident.file.is_none())
+        map.filter(|_| position >= self.resident.trusted_from)
     }
 
     /// The bytes in `range` from the file; what they cannot be, if they are not all there.

@@ -58,7 +58,7 @@ pub(crate) struct Segment {
     frontier: Arc<AtomicU64>,
     end: AtomicU64,
     max_timestamp: AtomicI64,
-    /// Bytes below this were there before this uptime and are verified before they are served.
+    /// Bytes below this were there before this uptime.
     trusted_from: u64,
     sealed: AtomicBool,
     /// Its file is about to lose its name, or has.
@@ -133,10 +133,6 @@ impl Segment {
 
     pub(crate) fn max_timestamp(&self) -> Timestamp {
         Timestamp::from_millis(self.max_timestamp.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn trusted_from(&self) -> u64 {
-        self.trusted_from
     }
 
     pub(crate) fn is_sealed(&self) -> bool {

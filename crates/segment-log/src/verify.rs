@@ -1,7 +1,8 @@
 //! Verifying what was on the disk before it is served for the first time.
 //!
-//! Bytes appended in this uptime were verified on their way in. Older ones are verified interval by
-//! interval when a read first meets them, and again after the segment was closed in between.
+//! Bytes appended in this uptime were verified on their way in, and are served as they are from the
+//! segment that is written on. All others are verified interval by interval when a read first meets
+//! them, and again after the segment was closed in between.
 //!
 //! A batch's own checksum leaves out its base offset, length, leader epoch and magic. The index
 //! has a checksum of the first three; where it has none yet (the tail of the last uptime), the

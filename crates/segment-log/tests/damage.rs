@@ -347,3 +347,29 @@ fn another_partitions_directory_does_not_open() {
     assert!(matches!(refused, OpenError::WrongIdentity { .. }));
     assert!(refused.to_string().contains("partition.meta"), "{refused}");
 }
+
+#[test]
+fn bit_flipped_in_a_sealed_segment_while_the_log_is_up_is_not_served() {
+    use std::os::unix::fs::FileExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, identity(), layout(), &LogHost::new(16)).unwrap();
+    for n in 0..24u8 {
+        let appended = [batch(&[&[n; 30], &[n; 3]])];
+        log.writer.append(EPOCH, &appended).unwrap();
+    }
+    let sealed = log.reader.segments()[1];
+    assert!(sealed.sealed);
+    let file = path.join(format!("{:020}.log", sealed.base.get()));
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 70).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 70).unwrap();
+    let (_, damaged) = read_around(&log, "a live log");
+    assert_eq!(damaged.len(), 1);
+    assert!(sealed.base <= damaged[0].0 && damaged[0].1 <= sealed.end);
+}

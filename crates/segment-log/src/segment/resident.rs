@@ -26,6 +26,8 @@ pub(crate) struct Resident {
     pub(crate) map: Option<Arc<SegmentMap>>,
     /// `None` if all of it may be.
     pub(crate) file: Option<Handle>,
+    /// Bytes from here on are in memory, and were verified on their way in.
+    pub(crate) trusted_from: u64,
     pub(crate) index: Arc<Index>,
     pub(crate) verified: Arc<Verified>,
 }
@@ -74,13 +76,15 @@ impl Segment {
             }
             _ => None,
         };
+        let trusted_from = map.as_ref().map_or(u64::MAX, |_| self.trusted_from);
         let (index, verified) = match before {
-            Some(before) => (Arc::clone(&before.index), Arc::clone(&before.verified)),
-            None => {
+            // With a map once more: nothing else became to be verified.
+            Some(before) if is_mapped => (Arc::clone(&before.index), Arc::clone(&before.verified)),
+            _ => {
                 let index = self.load_index(host.disk(), dir, &*file, interval_bytes)?;
                 // Its index file too may have become another's by now.
                 self.check_in_log()?;
-                let old = index.last_where(|e| u64::from(e.position) < self.trusted_from);
+                let old = index.last_where(|e| u64::from(e.position) < trusted_from);
                 (index, Arc::new(Verified::new(old + 1)))
             }
         };
@@ -88,6 +92,7 @@ impl Segment {
         let resident = Arc::new(Resident {
             map,
             file,
+            trusted_from,
             index,
             verified,
         });
