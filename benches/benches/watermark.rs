@@ -5,6 +5,8 @@
 //!   then.
 //! - `watermark_read/readers/N`: one of N threads that read, while a writer publishes now and then.
 //! - `watermark_ack/followers/N`: N threads publish a follower's position each.
+//! - `watermark_mixed/followers/N`: all at once: one thread publishes the log end, N threads read it
+//!   and publish a follower's position each, and two more read now and then.
 //! - `watermark_wait/waiters/N`: with N parked, one is reached, and another parks.
 
 use std::collections::VecDeque;
@@ -120,6 +122,44 @@ fn ack(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn mixed_with<M: Marks>(group: &mut BenchmarkGroup<'_, WallTime>) {
+    for followers in FOLLOWERS {
+        let threads = 1 + usize::try_from(followers).expect("a small number");
+        group.throughput(Throughput::Elements(1 + u64::from(followers)));
+        group.bench_function(id("followers", M::RIVAL, followers), |bencher| {
+            bencher.iter_custom(|moves| {
+                let marks = Arc::new(M::lead(followers));
+                let _readers = Busy::start(2, |_| {
+                    let marks = Arc::clone(&marks);
+                    move || {
+                        black_box(marks.read());
+                        small_work();
+                    }
+                });
+                together(threads, |nth| {
+                    let nth = u32::try_from(nth).expect("a small number");
+                    for end in 1..=moves {
+                        match nth.checked_sub(1) {
+                            None => marks.publish(end),
+                            Some(follower) => marks.ack(follower, marks.read().1),
+                        }
+                        small_work();
+                    }
+                })
+            });
+        });
+    }
+}
+
+fn mixed(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("watermark_mixed");
+    mixed_with::<Watermarks>(&mut group);
+    mixed_with::<parking_lot::Mutex<Plain>>(&mut group);
+    mixed_with::<parking_lot::RwLock<Plain>>(&mut group);
+    mixed_with::<Channel>(&mut group);
+    group.finish();
+}
+
 fn wait_with<A: Awaited>(group: &mut BenchmarkGroup<'_, WallTime>) {
     for waiters in WAITERS {
         group.bench_function(id("waiters", A::RIVAL, waiters), |bencher| {
@@ -156,6 +196,6 @@ fn wait(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = modest();
-    targets = publish, read, ack, wait
+    targets = publish, read, ack, mixed, wait
 }
 criterion_main!(benches);

@@ -9,6 +9,7 @@ pub mod batches;
 pub mod contention;
 pub mod logs;
 pub mod marks;
+pub mod replicas;
 pub mod settings;
 pub mod waiting;
 pub mod writers;

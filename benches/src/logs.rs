@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_partition::{Cleanup, Durability, Partition, PartitionConfig, PartitionId};
+use plimsoll_partition::{
+    Cleanup, Durability, IsrRule, LeaderTerm, Partition, PartitionConfig, PartitionId,
+};
 use plimsoll_record_batch::DecodeLimits;
 use plimsoll_segment_log::{
     DataDir, FlushPool, Identity, LogConfig, LogHost, NodeIdentity, Opened, ToAppend, open,
@@ -14,7 +16,8 @@ use tempfile::TempDir;
 
 use crate::batches::{batch_of_bytes, header_of};
 
-const TOPIC: TopicId = TopicId::from_bytes([7; 16]);
+/// The topic of all partitions here.
+pub const TOPIC: TopicId = TopicId::from_bytes([7; 16]);
 const MAX_OPEN_SEGMENTS: usize = 1_000;
 
 /// A log's configuration with segments of so many bytes.
@@ -119,6 +122,22 @@ impl TempPartition {
     /// If the disk does not bear it.
     #[must_use]
     pub fn empty() -> Self {
+        let this = Self::idle();
+        let term = LeaderTerm {
+            leader_epoch: LeaderEpoch::ZERO,
+            rule: IsrRule::alone(),
+        };
+        let leads = this.partition.become_leader(term);
+        leads.expect("a bench's partition leads");
+        this
+    }
+
+    /// An empty one that neither leads nor follows yet.
+    ///
+    /// # Panics
+    /// If the disk does not bear it.
+    #[must_use]
+    pub fn idle() -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let node_id = NodeId::new(1).expect("a small number");
         let node = NodeIdentity {
@@ -133,15 +152,7 @@ impl TempPartition {
         };
         let host = LogHost::new(MAX_OPEN_SEGMENTS);
         let flushers = Arc::new(FlushPool::new(1).expect("a thread"));
-        let opened = Partition::open(
-            &host,
-            &data,
-            id,
-            node_id,
-            LeaderEpoch::ZERO,
-            partition_config(),
-            &flushers,
-        );
+        let opened = Partition::open_idle(&host, &data, id, node_id, partition_config(), &flushers);
         let partition = opened.expect("a bench's partition opens").partition;
         Self {
             partition,

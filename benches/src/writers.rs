@@ -146,7 +146,7 @@ impl Wake for Unpark {
 }
 
 /// Runs a future on this thread, which sleeps while it waits.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     // Nearly all are ready at once, and then no waker is made.
     if let Poll::Ready(output) = future

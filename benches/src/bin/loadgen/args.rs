@@ -51,9 +51,9 @@ pub(crate) struct RunArgs {
     /// Where metrics go
     #[arg(long, value_enum, default_value_t = Output::Jsonl)]
     pub(crate) output: Output,
-    /// The broker's process on this machine: adds its CPU, memory and context switches
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
+    /// The broker's processes on this machine: adds their CPU, memory and context switches
+    #[arg(long = "pid", value_name = "PID,...", value_delimiter = ',')]
+    pub(crate) pids: Vec<u32>,
     /// Threads of the generator
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) threads: u16,

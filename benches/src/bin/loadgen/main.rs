@@ -71,7 +71,7 @@ fn list() {
 
 async fn run(args: &RunArgs) -> Result<()> {
     let load = args.load();
-    let watched = args.pid.map(Watched::new).transpose()?;
+    let watched = Watched::new(&args.pids)?;
     let target = Target::prepare(args, &load).await?;
     let measured = measure(&target, &load, watched.as_ref()).await;
     // The topic goes even if the run came to nothing; what went wrong first is what is told.

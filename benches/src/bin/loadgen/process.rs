@@ -1,17 +1,22 @@
-//! What the broker's process uses, from `/proc`.
+//! What the broker's process uses, or those of a cluster's nodes, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// A process on this machine.
-pub(crate) struct Watched {
+/// Processes on this machine.
+pub(crate) struct Watched(Vec<Process>);
+
+struct Process {
     pid: u32,
     ticks_per_second: u64,
 }
 
-/// What it has used since it began, and its memory now.
+/// What each process has used since it began, and its memory now.
+pub(crate) type Samples = Vec<Sample>;
+
+/// What one has used.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     cpu: Duration,
@@ -21,10 +26,11 @@ pub(crate) struct Sample {
     context_switches: u64,
 }
 
-/// What it used between two samples, and its memory at the second.
-#[derive(Clone, Debug)]
+/// What all used together between two samples, and their memory at the second.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Used {
-    pub(crate) cpu: Duration,
+    /// Each one's, in the order in which they were named.
+    pub(crate) cpus: Vec<Duration>,
     pub(crate) rss_bytes: u64,
     /// Without the pages of mapped files, which the system takes back when it likes.
     pub(crate) rss_own_bytes: u64,
@@ -34,23 +40,45 @@ pub(crate) struct Used {
 }
 
 impl Watched {
-    /// The process `pid`, if it can be looked at.
-    pub(crate) fn new(pid: u32) -> Result<Self> {
-        let watched = Self {
-            pid,
-            ticks_per_second: rustix::param::clock_ticks_per_second(),
+    /// The processes `pids`, if they can be looked at; `None` if there are none.
+    pub(crate) fn new(pids: &[u32]) -> Result<Option<Self>> {
+        let ticks_per_second = rustix::param::clock_ticks_per_second();
+        let process = |pid: &u32| Process {
+            pid: *pid,
+            ticks_per_second,
         };
-        watched
-            .read()
-            .with_context(|| format!("look at process {pid} in /proc"))?;
-        Ok(watched)
+        let watched = Self(pids.iter().map(process).collect());
+        for process in &watched.0 {
+            let pid = process.pid;
+            process
+                .read()
+                .with_context(|| format!("look at process {pid} in /proc"))?;
+        }
+        Ok((!pids.is_empty()).then_some(watched))
     }
 
-    /// A sample; `None` once the process is gone.
-    pub(crate) fn sample(&self) -> Option<Sample> {
-        self.read().ok()
+    /// A sample; `None` once one of them is gone.
+    pub(crate) fn sample(&self) -> Option<Samples> {
+        self.0.iter().map(|process| process.read().ok()).collect()
     }
+}
 
+/// What was used between two samples of the same processes.
+pub(crate) fn used(before: &[Sample], after: &[Sample]) -> Used {
+    let mut used = Used::default();
+    for (before, after) in before.iter().zip(after) {
+        used.cpus.push(after.cpu.saturating_sub(before.cpu));
+        used.rss_bytes += after.rss_bytes;
+        used.rss_own_bytes += after.rss_own_bytes;
+        used.rss_peak_bytes += after.rss_peak_bytes;
+        used.context_switches += after
+            .context_switches
+            .saturating_sub(before.context_switches);
+    }
+    used
+}
+
+impl Process {
     fn read(&self) -> Result<Sample> {
         let of = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.pid));
         let stat = of("stat")?;
@@ -94,20 +122,6 @@ impl Watched {
     }
 }
 
-impl Sample {
-    pub(crate) fn since(&self, before: &Self) -> Used {
-        Used {
-            cpu: self.cpu.saturating_sub(before.cpu),
-            rss_bytes: self.rss_bytes,
-            rss_own_bytes: self.rss_own_bytes,
-            rss_peak_bytes: self.rss_peak_bytes,
-            context_switches: self
-                .context_switches
-                .saturating_sub(before.context_switches),
-        }
-    }
-}
-
 /// The number after `name` at the start of a line.
 fn number(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -120,23 +134,33 @@ mod tests {
 
     #[test]
     fn this_process_can_be_looked_at() {
-        let watched = Watched::new(std::process::id()).expect("it exists");
-        let sample = watched.sample().expect("it lives");
-        assert!(sample.rss_bytes > 0 && sample.rss_peak_bytes >= sample.rss_bytes);
+        let me = std::process::id();
+        let watched = Watched::new(&[me, me]).expect("it exists").expect("two");
+        let samples = watched.sample().expect("it lives");
+        let used = used(&samples, &samples);
+        assert_eq!(used.cpus, [Duration::ZERO; 2]);
+        let rss: u64 = samples.iter().map(|sample| sample.rss_bytes).sum();
+        assert_eq!(used.rss_bytes, rss);
+        assert!(used.rss_bytes > 0 && used.rss_peak_bytes >= used.rss_bytes);
+    }
+
+    #[test]
+    fn without_processes_nothing_is_watched() {
+        assert!(Watched::new(&[]).expect("nothing to look at").is_none());
     }
 
     #[test]
     fn a_process_that_is_not_there_is_an_error() {
-        assert!(Watched::new(u32::MAX).is_err());
+        assert!(Watched::new(&[u32::MAX]).is_err());
     }
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let watched = Watched {
+        let process = Process {
             pid: 1,
             ticks_per_second: 100,
         };
         let stat = "7 (a) b) S 1 1 1 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 1 0 5 1 1";
-        assert_eq!(watched.cpu(stat), Some(Duration::from_secs(3)));
+        assert_eq!(process.cpu(stat), Some(Duration::from_secs(3)));
     }
 }

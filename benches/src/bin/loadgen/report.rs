@@ -1,6 +1,7 @@
 //! A run's metrics: JSON lines for machines, a table for people.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -96,18 +97,19 @@ impl Report {
         self.add("consumed_bytes", float(all_bytes), "bytes");
     }
 
-    /// What the broker's process used in the measured time.
+    /// What the broker's processes used in the measured time, together and each.
     pub(crate) fn used(&mut self, used: Option<&Used>, tally: &Tally) {
         let Some(used) = used else { return };
-        let cpu = used.cpu.as_secs_f64();
+        let cpu = used.cpus.iter().sum::<Duration>().as_secs_f64();
         self.add("broker_cpu", cpu, "s");
         self.add("broker_cpu_share", cpu / self.seconds, "cores");
+        let gigabytes = float(tally.bytes) / 1e9;
         if tally.bytes > 0 {
-            self.add(
-                "broker_cpu_per_gigabyte",
-                cpu / (float(tally.bytes) / 1e9),
-                "s/GB",
-            );
+            self.add("broker_cpu_per_gigabyte", cpu / gigabytes, "s/GB");
+            for (nth, cpu) in (1..).zip(&used.cpus).filter(|_| used.cpus.len() > 1) {
+                let name = format!("broker_{nth}_cpu_per_gigabyte");
+                self.add(&name, cpu.as_secs_f64() / gigabytes, "s/GB");
+            }
         }
         if tally.requests > 0 {
             let requests = float(tally.requests);

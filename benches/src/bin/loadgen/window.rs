@@ -5,7 +5,7 @@ use std::time::Instant;
 use plimsoll_benches::contention::now;
 
 use crate::load::Load;
-use crate::process::{Used, Watched};
+use crate::process::{Used, Watched, used};
 
 /// The warm-up and the measured time of a run.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,6 @@ impl Window {
         let before = watched.and_then(Watched::sample);
         tokio::time::sleep_until(self.until.into()).await;
         let after = watched.and_then(Watched::sample);
-        Some(after?.since(&before?))
+        Some(used(&before?, &after?))
     }
 }
