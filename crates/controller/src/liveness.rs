@@ -114,10 +114,12 @@ pub enum Decision {
         /// The node.
         node: NodeId,
     },
-    /// Take a node's leaderships, as its disk is too slow to lead.
+    /// Take a node's leaderships, as its disk is too slow or too full to lead.
     Resign {
         /// The node.
         node: NodeId,
+        /// Nodes that are no better.
+        ill: BTreeSet<NodeId>,
     },
     /// Take a node out of the ISRs of partitions that it cannot use.
     Offline {
@@ -149,7 +151,7 @@ impl Decision {
                 rules::unfence_node(image, *node, *broker_epoch)
             }
             Self::Drain { node } => rules::drain_node(image, *node),
-            Self::Resign { node } => rules::resign_leaderships(image, *node),
+            Self::Resign { node, ill } => rules::resign_leaderships(image, *node, ill),
             Self::Offline {
                 node,
                 broker_epoch,
@@ -293,6 +295,13 @@ impl Liveness {
         decisions
     }
 
+    /// Nodes whose disk keeps them from leading.
+    fn ill(&self) -> BTreeSet<NodeId> {
+        let ill = self.contacts.iter();
+        let ill = ill.filter(|(_, contact)| contact.facts.disk != DiskState::Healthy);
+        ill.map(|(node, _)| *node).collect()
+    }
+
     fn judge(
         &self,
         node: &Node,
@@ -335,13 +344,19 @@ impl Liveness {
                     broker_epoch,
                 })
             }
-            (false, disk) => employ(node, facts, disk, image),
+            (false, disk) => employ(node, facts, disk, image, || self.ill()),
         }
     }
 }
 
 /// What becomes of the partitions of a node that is alive.
-fn employ(node: &Node, facts: &HeartbeatFacts, disk: DiskState, image: &Image) -> Option<Decision> {
+fn employ(
+    node: &Node,
+    facts: &HeartbeatFacts,
+    disk: DiskState,
+    image: &Image,
+    all_ill: impl FnOnce() -> BTreeSet<NodeId>,
+) -> Option<Decision> {
     let (id, broker_epoch) = (node.id, node.broker_epoch);
     if facts.drain && !node.draining {
         return Some(Decision::Drain { node: id });
@@ -362,9 +377,13 @@ fn employ(node: &Node, facts: &HeartbeatFacts, disk: DiskState, image: &Image) -
     {
         return Some(decision);
     }
-    let ill = matches!(disk, DiskState::Slow | DiskState::Full);
-    let resign = Decision::Resign { node: id };
-    let busy = ill && image.leaderships_of(id) > 0;
-    let useful = busy && resign.records(image).is_ok_and(|r| !r.is_empty());
+    if disk == DiskState::Healthy || image.leaderships_of(id) == 0 {
+        return None;
+    }
+    let resign = Decision::Resign {
+        node: id,
+        ill: all_ill(),
+    };
+    let useful = resign.records(image).is_ok_and(|r| !r.is_empty());
     useful.then_some(resign)
 }

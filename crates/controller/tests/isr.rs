@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{
     KEY, apply, cluster, create_on, epoch, fence, node, nodes, partition, proposal, propose,
     registration, start, unfence,
@@ -50,7 +52,7 @@ fn a_proposal_of_another_time_does_nothing() {
     newer.changes[0].leader_epoch = LeaderEpoch::new(9);
     assert_eq!(refusal(&image, &newer), AlterRefusal::StaleVersion);
     let zombie = proposal(&image, &[1, 2]);
-    let records = rules::resign_leaderships(&image, node(1));
+    let records = rules::resign_leaderships(&image, node(1), &BTreeSet::new());
     apply(&mut image, records);
     assert_eq!(refusal(&image, &zombie), AlterRefusal::Fenced);
     start(&mut image, &registration(1, 2));

@@ -2,12 +2,15 @@
 
 mod common;
 
-use common::{apply, cluster, create_on, epoch, fence, node, partition, registration};
+use common::{
+    KEY, apply, cluster, create_on, epoch, fence, node, partition, propose, registration,
+};
 use plimsoll_controller::liveness::{
     Decision, DiskState, FenceReason, HeartbeatFacts, Liveness, LivenessConfig,
 };
 use plimsoll_controller::{Image, rules};
 use plimsoll_types::{Monotonic, NodeId};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn at(ms: u64) -> Monotonic {
@@ -164,7 +167,8 @@ fn a_sick_disk_costs_the_leaderships_and_a_failed_one_everything() {
         liveness.tick(at(10), image)
     };
     let decisions = decide(&image, DiskState::Slow);
-    assert_eq!(decisions, [Decision::Resign { node: node(1) }]);
+    let ill = BTreeSet::from([node(1)]);
+    assert_eq!(decisions, [Decision::Resign { node: node(1), ill }]);
     let records = decisions[0].records(&image);
     apply(&mut image, records);
     assert_eq!(partition(&image).leader, Some(node(2)));
@@ -172,6 +176,46 @@ fn a_sick_disk_costs_the_leaderships_and_a_failed_one_everything() {
     let decisions = decide(&image, DiskState::Failed);
     let failed = FenceReason::DiskFailed;
     assert!(matches!(decisions[..], [Decision::Fence { why, .. }] if why == failed));
+}
+
+#[test]
+fn two_sick_disks_do_not_hand_leaderships_to_each_other() {
+    let mut image = cluster(3);
+    create_on(&mut image, &[1, 2, 3], &[]);
+    let mut liveness = controller();
+    let beat = |liveness: &mut Liveness, image: &Image, of: u32, disk| {
+        let facts = HeartbeatFacts {
+            disk,
+            ..well(image)
+        };
+        liveness.heartbeat(node(of), epoch(image, node(of)), at(10), facts);
+    };
+    beat(&mut liveness, &image, 1, DiskState::Full);
+    beat(&mut liveness, &image, 2, DiskState::Slow);
+    let decisions = liveness.tick(at(10), &image);
+    assert_eq!(decisions.len(), 1);
+    let records = decisions[0].records(&image);
+    apply(&mut image, records);
+    assert_eq!(partition(&image).leader, Some(node(3)), "who is well");
+    beat(&mut liveness, &image, 3, DiskState::Slow);
+    assert_eq!(liveness.tick(at(10), &image), vec![], "nobody is better");
+}
+
+#[test]
+fn who_alone_is_left_and_lost_its_tail_begins_another_term() {
+    let mut image = cluster(3);
+    create_on(&mut image, &[1, 2, 3], &[]);
+    let of_1 = epoch(&image, node(1));
+    let begun = |image: &Image| rules::begin_again(image, node(1), of_1, KEY);
+    assert_eq!(begun(&image), Ok(vec![]), "others have what it lost");
+    propose(&mut image, &[1]);
+    let before = partition(&image).leader_epoch;
+    let records = begun(&image);
+    apply(&mut image, records);
+    let after = partition(&image);
+    assert_eq!(after.leader, Some(node(1)));
+    assert!(after.leader_epoch > before);
+    assert_eq!(after.unclean_epoch, Some(after.leader_epoch));
 }
 
 #[test]

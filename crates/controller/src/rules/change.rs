@@ -7,7 +7,7 @@
 use crate::image::{Image, Partition};
 use crate::record::{Assignment, Record};
 use plimsoll_types::{NodeId, PartitionEpoch, PartitionKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most partition records that one call of a rule makes. At some 60 bytes each that is half a
 /// megabyte of the metadata log.
@@ -54,7 +54,7 @@ pub(super) struct Change<'a> {
     /// As it becomes.
     pub next: Assignment,
     /// Whom not to make the leader.
-    pub avoid: Option<NodeId>,
+    pub avoid: BTreeSet<NodeId>,
     unclean: bool,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Change<'a> {
             configured_min_isr: image.configured_min_isr(topic),
             old,
             next: old.assignment(),
-            avoid: None,
+            avoid: BTreeSet::new(),
             unclean: false,
         })
     }
@@ -134,7 +134,7 @@ impl<'a> Change<'a> {
 
     /// Whether `node` could be given this leadership in good order.
     pub(super) fn could_lead(&self, node: NodeId) -> bool {
-        self.avoid != Some(node) && self.image.is_usable(node)
+        !self.avoid.contains(&node) && self.image.is_usable(node)
     }
 
     /// How many in sync it takes to commit, with the replicas as they become.

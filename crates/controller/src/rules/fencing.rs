@@ -5,6 +5,7 @@ use crate::image::{Image, Node};
 use crate::record::Record;
 use crate::refusal::Refusal;
 use plimsoll_types::{BrokerEpoch, NodeId, PartitionKey};
+use std::collections::BTreeSet;
 
 /// The records that fence the process `broker_epoch` of `node`: it leads nothing and is in no ISR
 /// afterwards. Also the last step of a node that stops in good order. To be called until it makes
@@ -95,13 +96,41 @@ pub fn resume_node(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> 
 }
 
 /// The records that take the leaderships from `node` that others can have; for one whose disk is
-/// too slow to lead.
+/// too slow, or too full, to lead. Those that are as `ill` get none: between two of them leaderships
+/// would go to and fro for ever.
 ///
 /// # Errors
 /// It is not registered.
-pub fn resign_leaderships(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> {
+pub fn resign_leaderships(
+    image: &Image,
+    node: NodeId,
+    ill: &BTreeSet<NodeId>,
+) -> Result<Vec<Record>, Refusal> {
     registered(image, node)?;
-    Ok(moved_off(image, node))
+    Ok(moved_off_to(image, node, ill))
+}
+
+/// The record that begins another term of a partition that `node` alone is in sync with and leads,
+/// after its log lost what others may have copied: what it has left is all there is. The election
+/// is recorded as unclean.
+///
+/// # Errors
+/// The process is not the node's any more.
+pub fn begin_again(
+    image: &Image,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+    key: PartitionKey,
+) -> Result<Vec<Record>, Refusal> {
+    process(image, node, broker_epoch)?;
+    let Some(mut change) = Change::of(image, key) else {
+        return Ok(Vec::new());
+    };
+    if *change.old.isr != [node] || change.old.leader != Some(node) {
+        return Ok(Vec::new());
+    }
+    change.lead_unclean(node);
+    Ok(change.finish(&mut Loads::of(image)).into_iter().collect())
 }
 
 /// The record that forgets `node`.
@@ -156,15 +185,20 @@ pub fn report_corrupt(
 
 /// The leaderships of `node` that somebody else in sync can have, moved there.
 pub(super) fn moved_off(image: &Image, node: NodeId) -> Vec<Record> {
+    moved_off_to(image, node, &BTreeSet::new())
+}
+
+fn moved_off_to(image: &Image, node: NodeId, ill: &BTreeSet<NodeId>) -> Vec<Record> {
     let movable = image.partitions_led_by(node).filter(|key| {
         let partition = image.partition_by_key(*key);
         partition.is_some_and(|partition| {
             let mut others = partition.isr.iter().filter(|other| **other != node);
-            others.any(|other| image.is_usable(*other))
+            others.any(|other| image.is_usable(*other) && !ill.contains(other))
         })
     });
     changes(image, movable, |change| {
-        change.avoid = Some(node);
+        change.avoid.clone_from(ill);
+        change.avoid.insert(node);
         change.vacate();
     })
 }

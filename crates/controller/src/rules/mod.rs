@@ -26,8 +26,8 @@ pub use create_topic::{CreateTopic, ManualAssignment, create_internal_topic, cre
 pub use delete_topic::{TopicRef, delete_topic};
 pub use elect::{Election, balance_leaders, elect};
 pub use fencing::{
-    drain_node, fence_node, is_drained, remove_node, report_corrupt, resign_leaderships,
-    resume_node, unfence_node,
+    begin_again, drain_node, fence_node, is_drained, remove_node, report_corrupt,
+    resign_leaderships, resume_node, unfence_node,
 };
 pub use producer_ids::{ReservedProducerIds, reserve_producer_ids};
 pub use reassign::{Reassign, reassign};
