@@ -349,11 +349,7 @@ fn breach(row: &Row, edge: &Dependency) -> Option<String> {
             return Some(format!("uses {name}, a tool; nothing uses tools"));
         }
         let allowed = match row.ours {
-            // Tests of a crate may use its neighbours: no edge of theirs is in the product.
-            Ours::Only(names) => {
-                let test = edge.kind.as_deref() == Some("dev") && target.layer <= row.layer;
-                names.contains(&name) || test
-            }
+            Ours::Only(names) => names.contains(&name),
             Ours::Any => true,
         };
         return (!allowed).then(|| format!("may not use {name} (layer {})", target.layer));
