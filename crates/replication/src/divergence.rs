@@ -9,6 +9,8 @@
 
 use plimsoll_types::{LeaderEpoch, Offset};
 
+use crate::guards::{Guard, holds};
+
 /// Where one leader epoch begins in a log. A vector of them has strictly growing epochs and starts
 /// that never go back; an epoch ends where the next begins, the last one at the log's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +59,9 @@ pub enum Agreement {
 /// Compares a follower's log with its leader's.
 #[must_use]
 pub fn divergence(leader: &LogShape<'_>, follower: &LogShape<'_>) -> Agreement {
-    let parting = if follower.epochs.is_empty() {
+    let parting = if !holds(Guard::PartingByEpochs) {
+        leader.log_end.min(follower.log_end)
+    } else if follower.epochs.is_empty() {
         // Nothing was ever written, or all of it is gone: there is nothing to compare.
         follower.log_end
     } else {

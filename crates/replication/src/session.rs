@@ -1,5 +1,6 @@
 //! What leader and follower tell each other, without its encoding.
 
+use std::fmt;
 use std::time::Duration;
 
 use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, Offset};
@@ -82,6 +83,9 @@ pub enum Refusal {
     StaleBrokerEpoch,
     /// The leader cannot read its log.
     Storage,
+    /// The follower may be elected, and lacks what is committed: it must say so to the controller
+    /// before it is fed again.
+    LostLog,
     /// Too soon.
     Throttled {
         /// When to ask again.
@@ -131,4 +135,34 @@ pub enum CloseWhy {
     BehindLogStart,
     /// The link closed.
     LinkLost,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: None } => f.write_str("it does not lead"),
+            Self::NotLeader {
+                leader: Some(leader),
+            } => write!(f, "node {leader} leads"),
+            Self::FencedEpoch { current } => write!(f, "leader epoch {current} rules"),
+            Self::UnknownEpoch => f.write_str("its metadata is not that new yet"),
+            Self::NotAReplica => f.write_str("no replica of this partition"),
+            Self::StaleBrokerEpoch => f.write_str("the node has registered anew"),
+            Self::Storage => f.write_str("its log cannot be read"),
+            Self::LostLog => f.write_str("what is committed is missing"),
+            Self::Throttled { .. } => f.write_str("too soon"),
+        }
+    }
+}
+
+impl fmt::Display for Nack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Corrupt { at } => write!(f, "the batch for offset {at} is damaged"),
+            Self::Gap { expected } => write!(f, "its log ends at {expected}"),
+            Self::DiskFull => f.write_str("its disk is full"),
+            Self::IoError => f.write_str("its disk failed"),
+            Self::EpochRegression => f.write_str("the batches' epochs go back"),
+        }
+    }
 }

@@ -4,8 +4,11 @@
 #![allow(clippy::cast_possible_truncation, reason = "toy logs are short")]
 
 mod divergence;
+mod edges;
+mod eligible;
 mod follower;
 mod leader;
+mod mutants;
 mod sim;
 
 use std::time::Duration;

@@ -3,6 +3,7 @@
 //! It never cuts its log but against a leader's answer, and starts no session but by stating where
 //! it stands. Record bytes stay outside: it sees where an append begins and what became of it.
 
+mod standing;
 mod view;
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub use view::{
 
 use crate::back_off::BackOff;
 use crate::divergence::{LogShape, adopted, greatest_common};
-use crate::guards::{Guard, breached};
+use crate::guards::{Guard, breached, holds};
 use crate::session::{Nack, Refusal};
 use crate::timing::Timing;
 
@@ -35,6 +36,10 @@ pub struct Follower {
     quarantined: Option<Offset>,
     /// A log was put aside, and is kept until this replica is in sync.
     aside: bool,
+    /// What is here is not to be believed.
+    damaged: bool,
+    /// It may be elected without loss, as far as is known.
+    may_lead: bool,
     /// Where the log ended when it last moved in this session, and when.
     moved: (Offset, Monotonic),
     /// The leader's log end, as far as it has told.
@@ -64,6 +69,8 @@ impl Follower {
             suspicion: BackOff::new(suspect_from, timing.suspect_pause, !seed),
             quarantined: None,
             aside: false,
+            damaged: false,
+            may_lead: true,
             moved: (Offset::ZERO, now),
             leader_end: Offset::ZERO,
         };
@@ -99,6 +106,7 @@ impl Follower {
             FollowerState::Waiting
             | FollowerState::Pausing { .. }
             | FollowerState::Attaching { .. }
+            | FollowerState::Rebuilding { .. }
             | FollowerState::Suspect { .. } => None,
         }
     }
@@ -117,7 +125,7 @@ impl Follower {
         match self.state {
             // The disk is at work; what comes out of it is met by the next attach.
             FollowerState::Working { .. } => self.pause(now),
-            FollowerState::Suspect { .. } => {}
+            FollowerState::Suspect { .. } | FollowerState::Rebuilding { .. } => {}
             FollowerState::Waiting
             | FollowerState::Pausing { .. }
             | FollowerState::Attaching { .. }
@@ -125,11 +133,18 @@ impl Follower {
         }
     }
 
-    /// This replica is in the committed ISR, or is not.
-    pub fn in_isr(&mut self, in_isr: bool, out: &mut Vec<FollowerAction>) {
-        if in_isr && std::mem::take(&mut self.aside) {
-            out.push(FollowerAction::DiscardAside);
+    /// Another link to the leader is to carry the session: it is agreed on anew there, and that
+    /// ends the session there is.
+    pub fn reattach(&mut self, now: Monotonic, out: &mut Vec<FollowerAction>) {
+        if matches!(self.state, FollowerState::Streaming { .. }) {
+            self.ask(now, out);
         }
+    }
+
+    /// Whether nothing is due: it is fed, and has all that its leader has told of.
+    #[must_use]
+    pub fn is_quiet(&self, log_end: Offset) -> bool {
+        matches!(self.state, FollowerState::Streaming { .. }) && log_end >= self.leader_end
     }
 
     /// The leader gives a session.
@@ -151,6 +166,7 @@ impl Follower {
         // Its own rule next to the leader's word: it cuts at least where its own epochs part.
         let common = greatest_common(answer.epochs, log.epochs);
         let own_end = common.and_then(|common| shape.end_of(common));
+        let own_end = own_end.filter(|_| holds(Guard::OwnEpochsPart));
         let given = answer.truncate_to.unwrap_or(log.log_end).min(log.log_end);
         let to = own_end.map_or(given, |end| end.min(given));
         let last = log.epochs.last().map(|entry| entry.epoch);
@@ -161,7 +177,10 @@ impl Follower {
             self.suspect(answer.session, to, log, now, out);
             return;
         }
-        let epochs = adopted(log.epochs, answer.epochs, to);
+        let mut epochs = adopted(log.epochs, answer.epochs, to);
+        if !holds(Guard::EpochsAdopted) && to == log.log_end {
+            epochs = log.epochs.to_vec();
+        }
         self.leader_end = answer.log_end;
         self.moved = (to, now);
         if to < log.log_end {
@@ -231,6 +250,7 @@ impl Follower {
         }
         out.push(FollowerAction::Event(FollowerEvent::Refused(why)));
         match why {
+            Refusal::LostLog => out.push(FollowerAction::ReportLoss),
             Refusal::NotLeader { .. }
             | Refusal::FencedEpoch { .. }
             | Refusal::NotAReplica
@@ -254,14 +274,30 @@ impl Follower {
         now: Monotonic,
         out: &mut Vec<FollowerAction>,
     ) {
-        let FollowerState::Working {
-            session, expects, ..
-        } = self.state
-        else {
-            return;
+        let (session, expects) = match self.state {
+            FollowerState::Working {
+                session, expects, ..
+            } => (session, expects),
+            FollowerState::Rebuilding { .. } => {
+                match result {
+                    Ok(_) => {
+                        self.damaged = false;
+                        self.ask(now, out);
+                    }
+                    Err(fault) => self.failed(fault, now, out),
+                }
+                return;
+            }
+            FollowerState::Waiting
+            | FollowerState::Pausing { .. }
+            | FollowerState::Attaching { .. }
+            | FollowerState::Streaming { .. }
+            | FollowerState::Suspect { .. } => return,
         };
         match result {
-            Ok(end) if end == expects => self.stream(session, end, out),
+            Ok(end) if !breached(Guard::CutAsAgreed, end == expects) => {
+                self.stream(session, end, out);
+            }
             Ok(_) => {
                 // A batch reached across: state the new end and agree again.
                 out.push(FollowerAction::Detach { session });
@@ -279,11 +315,7 @@ impl Follower {
         now: Monotonic,
         out: &mut Vec<FollowerAction>,
     ) -> Verdict {
-        if self.state
-            != (FollowerState::Streaming {
-                session: head.session,
-            })
-        {
+        if breached(Guard::AppendOfThisSession, self.is_fed_by(head.session)) {
             return Verdict::Drop;
         }
         self.leader_end = self.leader_end.max(head.log_end);
@@ -311,11 +343,7 @@ impl Follower {
         now: Monotonic,
         out: &mut Vec<FollowerAction>,
     ) {
-        if self.state
-            != (FollowerState::Streaming {
-                session: head.session,
-            })
-        {
+        if breached(Guard::AppendOfThisSession, self.is_fed_by(head.session)) {
             return;
         }
         match result {
@@ -348,19 +376,6 @@ impl Follower {
         self.pause(now);
     }
 
-    /// An operator has looked at what this replica holds alone, and lets it go.
-    pub fn accept_loss(
-        &mut self,
-        through: LeaderEpoch,
-        now: Monotonic,
-        out: &mut Vec<FollowerAction>,
-    ) {
-        self.term.unclean_epoch = self.term.unclean_epoch.max(Some(through));
-        if matches!(self.state, FollowerState::Suspect { .. }) {
-            self.ask(now, out);
-        }
-    }
-
     /// Time passed.
     pub fn tick(&mut self, log_end: Offset, now: Monotonic, out: &mut Vec<FollowerAction>) {
         match self.state {
@@ -383,6 +398,11 @@ impl Follower {
             FollowerState::Working { session, until, .. } => {
                 if now >= until {
                     out.push(FollowerAction::Detach { session });
+                    self.pause(now);
+                }
+            }
+            FollowerState::Rebuilding { until } => {
+                if now >= until {
                     self.pause(now);
                 }
             }
@@ -416,7 +436,7 @@ impl Follower {
         now: Monotonic,
         out: &mut Vec<FollowerAction>,
     ) -> bool {
-        if breached(Guard::SameLeaderEpoch, epoch == self.term.leader_epoch) {
+        if breached(Guard::AnswerOfThisEpoch, epoch == self.term.leader_epoch) {
             out.push(FollowerAction::Detach { session });
             return false;
         }
@@ -431,6 +451,9 @@ impl Follower {
     }
 
     fn ask(&mut self, now: Monotonic, out: &mut Vec<FollowerAction>) {
+        if self.begin_with_nothing(now, out) {
+            return;
+        }
         self.state = FollowerState::Waiting;
         let Some(leader) = self.term.leader.filter(|_| self.linked) else {
             return;
@@ -449,6 +472,10 @@ impl Follower {
         self.state = FollowerState::Pausing { until };
     }
 
+    fn is_fed_by(&self, session: u64) -> bool {
+        self.state == FollowerState::Streaming { session }
+    }
+
     fn stream(&mut self, session: u64, from: Offset, out: &mut Vec<FollowerAction>) {
         self.state = FollowerState::Streaming { session };
         out.push(FollowerAction::Event(FollowerEvent::Streaming { from }));
@@ -457,34 +484,14 @@ impl Follower {
 
     fn learn(&self, head: &AppendHead, log_end: Offset, out: &mut Vec<FollowerAction>) {
         // Invariant R5: never above the own log end.
-        let high_watermark = head.high_watermark.min(log_end);
+        let mut high_watermark = head.high_watermark;
+        if holds(Guard::LearnedWithinLog) {
+            high_watermark = high_watermark.min(log_end);
+        }
         let log_start = head.log_start;
         out.push(FollowerAction::Learned {
             high_watermark,
             log_start,
         });
-    }
-
-    fn suspect(
-        &mut self,
-        session: u64,
-        to: Offset,
-        log: &LocalLog<'_>,
-        now: Monotonic,
-        out: &mut Vec<FollowerAction>,
-    ) {
-        let high_watermark = log.high_watermark;
-        let event = FollowerEvent::Suspect {
-            truncate_to: to,
-            high_watermark,
-        };
-        out.push(FollowerAction::Event(event));
-        if self.quarantined != Some(to) {
-            self.quarantined = Some(to);
-            out.push(FollowerAction::Quarantine { from: to });
-        }
-        out.push(FollowerAction::Detach { session });
-        let until = self.suspicion.failed(now);
-        self.state = FollowerState::Suspect { until };
     }
 }

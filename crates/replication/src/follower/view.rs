@@ -139,6 +139,11 @@ pub enum FollowerState {
         /// By this session.
         session: u64,
     },
+    /// Begins with nothing, as what was here is not to be believed.
+    Rebuilding {
+        /// When it looks again.
+        until: Monotonic,
+    },
     /// Was asked to cut committed records on a clean chain, and does not.
     Suspect {
         /// When it asks again.
@@ -205,6 +210,9 @@ pub enum FollowerAction {
         /// Its log start.
         log_start: Offset,
     },
+    /// Have the controller take this replica out of ISR and ELR: it lacks what is committed. The
+    /// log is `damaged` then, which is for the owner to remember.
+    ReportLoss,
     /// The log that was put aside is not needed any more.
     DiscardAside,
     /// Ask for newer metadata: the leader is not who it was thought to be.
@@ -256,7 +264,7 @@ pub enum FollowerEvent {
 impl fmt::Display for FollowerEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(why) => write!(f, "attach refused: {why:?}"),
+            Self::Refused(why) => write!(f, "attach refused: {why}"),
             Self::AttachUnanswered => f.write_str("attach not answered"),
             Self::Truncating { from, to } => write!(f, "truncates from {from} to {to}"),
             Self::Resetting { start } => write!(f, "starts afresh at {start}"),
@@ -271,7 +279,17 @@ impl fmt::Display for FollowerEvent {
             Self::Starved { at } => {
                 write!(f, "gets nothing past {at} although the leader has more")
             }
-            Self::Fault(fault) => write!(f, "own log failed: {fault:?}"),
+            Self::Fault(fault) => write!(f, "own log took nothing: {fault}"),
+        }
+    }
+}
+
+impl fmt::Display for LocalFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => why.fmt(f),
+            Self::DiskFull => f.write_str("the disk is full"),
+            Self::IoError => f.write_str("the disk failed"),
         }
     }
 }

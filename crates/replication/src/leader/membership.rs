@@ -21,7 +21,8 @@ impl Leader {
         let Some(pending) = self.pending.as_mut() else {
             return;
         };
-        if pending.proposal.partition_epoch != partition_epoch {
+        let of_this = pending.proposal.partition_epoch == partition_epoch;
+        if breached(Guard::AnswerToThis, of_this) {
             return;
         }
         out.push(LeaderAction::Event(LeaderEvent::Decided(decision.clone())));
@@ -34,6 +35,11 @@ impl Leader {
                     .map(|(node, _)| *node)
                     .collect();
                 let before = std::mem::replace(&mut self.view.isr, isr);
+                // By another min ISR than the one known here, they may be in the ELR now.
+                let left = before.iter().filter(|node| !self.view.isr.contains(node));
+                if holds(Guard::LeaverAwaitsMetadata) {
+                    self.leavers = left.copied().collect();
+                }
                 self.view.partition_epoch = epoch;
                 if self.view.isr.len() >= self.view.min_isr {
                     self.view.elr.clear();
@@ -179,8 +185,13 @@ impl Leader {
         };
         let session = self.peers.iter().find(|peer| peer.node == node);
         let session = session.and_then(|peer| peer.session.as_ref());
-        let same = session.map(|session| session.broker_epoch) == replica.broker_epoch;
-        replica.eligible && session.is_some() && !breached(Guard::SameBrokerEpoch, same)
+        // R8: a session of another uptime was refused, or closed by the metadata that tells of it.
+        debug_assert!(
+            !holds(Guard::SessionOfThisUptime)
+                || !holds(Guard::AttachOfThisUptime)
+                || session.is_none_or(|session| Some(session.broker_epoch) == replica.broker_epoch)
+        );
+        replica.eligible && session.is_some()
     }
 
     fn begin_join(&mut self, marks: &Marks<'_>, now: Monotonic, out: &mut Vec<LeaderAction>) {

@@ -17,7 +17,7 @@ pub use view::{
 };
 
 use crate::back_off::BackOff;
-use crate::guards::{Guard, holds};
+use crate::guards::{Guard, breached, holds};
 use crate::session::CloseWhy;
 use crate::timing::Timing;
 use peer::Peer;
@@ -51,6 +51,8 @@ pub struct Leader {
     peers: Vec<Peer>,
     pending: Option<Pending>,
     joining: Option<Joining>,
+    /// Out of the ISR by an answer, and not yet by the metadata.
+    leavers: Vec<NodeId>,
     retry: BackOff,
     /// No shrink is proposed before.
     shrink_after: Monotonic,
@@ -102,6 +104,7 @@ impl Leader {
             view,
             pending: None,
             joining: None,
+            leavers: Vec::new(),
             shrink_after: now,
             retry: BackOff::new(timing.propose_retry, timing.propose_retry * 4, seed),
             timing,
@@ -153,6 +156,15 @@ impl Leader {
         self.lease
     }
 
+    /// Whether nothing is due but what counts from when a follower was last heard: everybody is in
+    /// sync and attached, and nothing is proposed.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let in_sync = |peer: &Peer| self.view.isr.contains(&peer.node) && peer.is_confirmed();
+        let settled = self.pending.is_none() && self.joining.is_none() && self.view.elr.is_empty();
+        settled && self.peers.iter().all(in_sync)
+    }
+
     /// The followers, for status pages.
     pub fn peers(&self, now: Monotonic) -> impl Iterator<Item = PeerStatus> {
         self.peers.iter().map(move |peer| PeerStatus {
@@ -168,11 +180,13 @@ impl Leader {
 
     /// The partition's metadata, or what is known of its nodes, has changed within this epoch.
     pub fn metadata(&mut self, view: View, now: Monotonic, out: &mut Vec<LeaderAction>) {
-        if view.partition_epoch < self.view.partition_epoch {
+        let goes_on = view.partition_epoch >= self.view.partition_epoch;
+        if breached(Guard::MetadataGoesForward, goes_on) {
             return;
         }
         let newer = view.partition_epoch > self.view.partition_epoch;
         let before = std::mem::replace(&mut self.view, view);
+        self.leavers.clear();
         if newer {
             // Whatever was proposed changed an older version: it is in this view, or void.
             self.settled(&before.isr, now);
@@ -184,7 +198,8 @@ impl Leader {
             let replica = self.view.replica(peer.node);
             let session = peer.session.as_ref().map(|session| session.broker_epoch);
             let known = replica.and_then(|replica| replica.broker_epoch);
-            session.is_some() && session != known || replica.is_none()
+            let over = session.is_some() && session != known;
+            over && holds(Guard::SessionOfThisUptime) || replica.is_none()
         });
         let gone: Vec<_> = gone.map(|peer| peer.node).collect();
         for node in gone {
@@ -233,6 +248,7 @@ impl Leader {
         let proposed = proposed.map(|(node, _)| *node);
         let mut more: Vec<NodeId> = proposed.filter(|_| holds(Guard::ProposedCounts)).collect();
         more.extend(self.joining.map(|joining| joining.node));
+        more.extend(&self.leavers);
         let rule = Rule::of(&self.view, self.me, &more);
         debug_assert!(
             !holds(Guard::LeaverCounts)
@@ -258,7 +274,8 @@ impl Leader {
 
     fn renew_lease(&mut self, marks: &Marks<'_>, out: &mut Vec<LeaderAction>) {
         let alone = self.rule.maximal_isr.len() == 1;
-        let lease = if alone || self.view.isr.len() < self.view.min_isr {
+        let few = self.view.isr.len() < self.view.min_isr;
+        let lease = if alone || few && holds(Guard::LeaseNeedsMinIsr) {
             Lease::Controller
         } else {
             let granted = self
@@ -276,7 +293,11 @@ impl Leader {
                     .filter(|_| attached)
                     .and_then(|sample| sample.echo_sent_at)
             });
-            let least = granted.min().flatten();
+            let least = if holds(Guard::LeaseByOldestEcho) {
+                granted.min().flatten()
+            } else {
+                granted.max().flatten()
+            };
             Lease::Until(least.map_or(Monotonic::default(), |at| {
                 at + self.timing.lease_of_holder()
             }))

@@ -54,6 +54,8 @@ pub(super) struct Session {
     pub(super) opened_at: Monotonic,
     /// What the first ack must say; `None` once it has.
     pub(super) expects: Option<Offset>,
+    /// The follower starts afresh in the middle of it: acks from before that are under way.
+    pub(super) crossing: bool,
     /// Where the follower stood when it last moved, and when.
     pub(super) moved: (Offset, Monotonic),
 }

@@ -54,11 +54,14 @@ impl Leader {
         };
         let agreed = open.expects.is_none_or(|expected| expected == log_end);
         if breached(Guard::SessionConfirmed, agreed) {
+            if open.crossing {
+                return false;
+            }
             peer.hold_off(now);
             self.close(node, CloseWhy::Disagreed, out);
             return false;
         }
-        open.expects = None;
+        (open.expects, open.crossing) = (None, false);
         open.moved = (log_end, now);
         if peer.unfit == Some(LeaveWhy::Disk) {
             peer.unfit = None;
@@ -107,7 +110,7 @@ impl Leader {
         let Some(node) = self.of_session(session).map(|peer| peer.node) else {
             return;
         };
-        let counts = self.rule.maximal_isr.contains(&node);
+        let counts = self.may_lead(node) || self.rule.maximal_isr.contains(&node);
         let Some(peer) = self.peer(node) else { return };
         if breached(Guard::ResetSparesMembers, !counts) {
             peer.unfit = Some(LeaveWhy::LostLog);
@@ -118,6 +121,7 @@ impl Leader {
         }
         if let Some(open) = peer.session.as_mut() {
             open.expects = Some(reset_start);
+            open.crossing = true;
             open.opened_at = now;
             open.moved = (reset_start, now);
         }
@@ -141,10 +145,10 @@ impl Leader {
         now: Monotonic,
     ) -> Result<Agreement, Refusal> {
         let current = self.leader_epoch;
-        if breached(Guard::SameLeaderEpoch, attach.leader_epoch >= current) {
+        if breached(Guard::AttachOfThisEpoch, attach.leader_epoch >= current) {
             return Err(Refusal::FencedEpoch { current });
         }
-        if breached(Guard::SameLeaderEpoch, attach.leader_epoch <= current) {
+        if breached(Guard::AttachOfThisEpoch, attach.leader_epoch <= current) {
             return Err(Refusal::UnknownEpoch);
         }
         let is_replica = self.view.replica(attach.node).is_some() && attach.node != self.me;
@@ -152,10 +156,16 @@ impl Leader {
             return Err(Refusal::NotAReplica);
         }
         let known = self.view.broker_epoch(attach.node);
-        if breached(Guard::SameBrokerEpoch, known <= Some(attach.broker_epoch)) {
+        if breached(
+            Guard::AttachOfThisUptime,
+            known <= Some(attach.broker_epoch),
+        ) {
             return Err(Refusal::StaleBrokerEpoch);
         }
-        if breached(Guard::SameBrokerEpoch, known >= Some(attach.broker_epoch)) {
+        if breached(
+            Guard::AttachOfThisUptime,
+            known >= Some(attach.broker_epoch),
+        ) {
             return Err(Refusal::UnknownEpoch);
         }
         let shape = LogShape {
@@ -170,14 +180,14 @@ impl Leader {
         };
         let mut agreement = divergence(&shape, &followers);
         let node = attach.node;
-        let counts = self.rule.maximal_isr.contains(&node);
         let keeps = match agreement {
             Agreement::Aligned => attach.log_end,
             Agreement::TruncateTo(to) => to,
             Agreement::Reset => Offset::ZERO,
         };
         let complete = keeps >= log.high_watermark && agreement != Agreement::Reset;
-        let may_lead = counts || self.view.elr.contains(&node);
+        let may_lead = self.may_lead(node);
+        let counts = may_lead || self.rule.maximal_isr.contains(&node);
         let Some(peer) = self.peer(node) else {
             return Err(Refusal::NotAReplica);
         };
@@ -185,18 +195,21 @@ impl Leader {
             let after = peer.next_attach.since(now);
             return Err(Refusal::Throttled { after });
         }
-        if counts && !complete {
+        if breached(Guard::MemberHasCommitted, complete || !counts) {
             // It has lost what it acknowledged: out of the ISR first, then on from what it has.
             peer.unfit = Some(LeaveWhy::LostLog);
             peer.hold_off(now);
             let after = peer.next_attach.since(now);
-            return Err(Refusal::Throttled { after });
+            return Err(match may_lead {
+                true => Refusal::LostLog,
+                false => Refusal::Throttled { after },
+            });
         }
         if peer.unfit == Some(LeaveWhy::LostLog) {
             peer.unfit = None;
         }
         let due = peer.stalls >= RESET_FROM && now >= peer.next_reset;
-        if due && !breached(Guard::ResetSparesMembers, !may_lead) {
+        if due && !breached(Guard::ResetSparesMembers, !counts) {
             agreement = Agreement::Reset;
         }
         Ok(agreement)
@@ -226,6 +239,7 @@ impl Leader {
             broker_epoch: attach.broker_epoch,
             opened_at: now,
             expects: Some(expects),
+            crossing: false,
             moved: (expects, now),
         });
         peer.fit_since = None;
@@ -268,6 +282,12 @@ impl Leader {
             let session = session.id;
             out.push(LeaderAction::CloseSession { node, session, why });
         }
+    }
+
+    /// Whether the controller may elect it without loss: then it may hold the only complete copy,
+    /// and nothing of that may go before the controller knows.
+    fn may_lead(&self, node: NodeId) -> bool {
+        self.view.isr.contains(&node) || self.view.elr.contains(&node)
     }
 
     fn of_session(&mut self, session: u64) -> Option<&mut super::Peer> {
@@ -348,7 +368,8 @@ impl Leader {
             }
             // Held against what others have, not against silence: an idle partition stalls nobody.
             peer.stall.observe(position, reach, now);
-            let close = peer.lag.lag(now) <= max_lag && position >= epoch_start;
+            let has_start = !breached(Guard::JoinerHasEpochStart, position >= epoch_start);
+            let close = peer.lag.lag(now) <= max_lag && has_start;
             let fit = seen_at.is_some() && close && peer.unfit.is_none();
             peer.fit_since = if fit {
                 peer.fit_since.or(Some(now))

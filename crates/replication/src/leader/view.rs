@@ -320,7 +320,7 @@ impl fmt::Display for LeaderEvent {
                 write!(f, "replica {node} attached, truncates to {to}")
             }
             Self::Reset { node, start } => write!(f, "replica {node} starts afresh at {start}"),
-            Self::Refused { node, why } => write!(f, "replica {node} refused: {why:?}"),
+            Self::Refused { node, why } => write!(f, "replica {node} refused: {why}"),
             Self::Stalled { node, at, times } => {
                 write!(
                     f,
@@ -329,8 +329,36 @@ impl fmt::Display for LeaderEvent {
             }
             Self::Joining { node } => write!(f, "replica {node} is about to join"),
             Self::JoinGivenUp { node } => write!(f, "replica {node} did not catch up in time"),
-            Self::Leaving { node, why } => write!(f, "replica {node} is to leave: {why:?}"),
-            Self::Decided(decision) => write!(f, "controller answered: {decision:?}"),
+            Self::Leaving { node, why } => write!(f, "replica {node} is to leave: {why}"),
+            Self::Decided(decision) => write!(f, "the change of the ISR: {decision}"),
+        }
+    }
+}
+
+impl fmt::Display for LeaveWhy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lag => "it lacks what was there long ago",
+            Self::CommitStall => "it alone holds back what enough others have",
+            Self::Disk => "its disk is full or failed",
+            Self::LostLog => "it came back without what it had acknowledged",
+            Self::Gone => "it is not registered any more",
+        })
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Committed(version) => write!(f, "committed as version {}", version.0),
+            Self::Ineligible(nodes) => {
+                f.write_str("refused, as these cannot be in it now:")?;
+                nodes.iter().try_for_each(|node| write!(f, " {node}"))
+            }
+            Self::NotAttempted => f.write_str("not looked at"),
+            Self::StaleVersion => f.write_str("made at another version"),
+            Self::Superseded => f.write_str("of a term that is over"),
+            Self::Unknown => f.write_str("not answered, so it may have been made"),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::session::{Nack, Refusal};
 use crate::timing::Timing;
 use plimsoll_types::{LeaderEpoch, Offset};
 
-const OWN: [EpochStart; 2] = [
+pub(super) const OWN: [EpochStart; 2] = [
     EpochStart {
         epoch: LeaderEpoch::new(4),
         start: Offset::ZERO,
@@ -21,7 +21,7 @@ const OWN: [EpochStart; 2] = [
     },
 ];
 
-fn follower(out: &mut Vec<FollowerAction>) -> Follower {
+pub(super) fn follower(out: &mut Vec<FollowerAction>) -> Follower {
     let term = FollowerTerm {
         key: key(),
         me: node(2),
@@ -33,7 +33,7 @@ fn follower(out: &mut Vec<FollowerAction>) -> Follower {
     Follower::new(term, Timing::DEFAULT, true, ms(0), out)
 }
 
-fn log(high_watermark: u64) -> LocalLog<'static> {
+pub(super) fn log(high_watermark: u64) -> LocalLog<'static> {
     LocalLog {
         log_start: Offset::ZERO,
         log_end: at(100),
@@ -42,7 +42,11 @@ fn log(high_watermark: u64) -> LocalLog<'static> {
     }
 }
 
-fn answer(session: u64, truncate_to: Option<u64>, epochs: &[EpochStart]) -> Attached<'_> {
+pub(super) fn answer(
+    session: u64,
+    truncate_to: Option<u64>,
+    epochs: &[EpochStart],
+) -> Attached<'_> {
     Attached {
         session,
         leader_epoch: LeaderEpoch::new(6),
@@ -55,7 +59,7 @@ fn answer(session: u64, truncate_to: Option<u64>, epochs: &[EpochStart]) -> Atta
     }
 }
 
-fn head(session: u64, from: u64) -> AppendHead {
+pub(super) fn head(session: u64, from: u64) -> AppendHead {
     AppendHead {
         session,
         from: Some(at(from)),
@@ -66,7 +70,7 @@ fn head(session: u64, from: u64) -> AppendHead {
 }
 
 #[test]
-fn scenario_9_it_cuts_forgets_its_own_epoch_and_then_acknowledges() {
+pub(super) fn scenario_9_it_cuts_forgets_its_own_epoch_and_then_acknowledges() {
     let mut out = Vec::new();
     let mut follower = follower(&mut out);
     out.clear();
@@ -88,7 +92,7 @@ fn scenario_9_it_cuts_forgets_its_own_epoch_and_then_acknowledges() {
 }
 
 #[test]
-fn committed_records_are_not_cut_on_a_clean_chain() {
+pub(super) fn committed_records_are_not_cut_on_a_clean_chain() {
     let mut out = Vec::new();
     let mut follower = follower(&mut out);
     let leaders = [epoch(4, 0), epoch(6, 80)];
@@ -116,7 +120,7 @@ fn committed_records_are_not_cut_on_a_clean_chain() {
 }
 
 #[test]
-fn scenario_49_an_unclean_election_on_the_way_lets_committed_records_go() {
+pub(super) fn scenario_49_an_unclean_election_on_the_way_lets_committed_records_go() {
     let mut out = Vec::new();
     let mut follower = follower(&mut out);
     let leaders = [epoch(4, 0), epoch(6, 80)];
@@ -136,7 +140,7 @@ fn scenario_49_an_unclean_election_on_the_way_lets_committed_records_go() {
 }
 
 #[test]
-fn an_append_that_does_not_continue_the_log_ends_the_session() {
+pub(super) fn an_append_that_does_not_continue_the_log_ends_the_session() {
     let mut out = Vec::new();
     let mut follower = follower(&mut out);
     follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
@@ -157,7 +161,7 @@ fn an_append_that_does_not_continue_the_log_ends_the_session() {
 }
 
 #[test]
-fn scenario_25_a_full_disk_is_told_and_tried_again_by_itself() {
+pub(super) fn scenario_25_a_full_disk_is_told_and_tried_again_by_itself() {
     let mut out = Vec::new();
     let mut follower = follower(&mut out);
     follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
@@ -174,7 +178,7 @@ fn scenario_25_a_full_disk_is_told_and_tried_again_by_itself() {
 }
 
 #[test]
-fn scenario_40_a_reset_in_the_middle_of_a_session_begins_a_new_log() {
+pub(super) fn scenario_40_a_reset_in_the_middle_of_a_session_begins_a_new_log() {
     let mut out = Vec::new();
     let mut follower = follower(&mut out);
     follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
@@ -201,7 +205,7 @@ fn scenario_40_a_reset_in_the_middle_of_a_session_begins_a_new_log() {
 }
 
 #[test]
-fn an_answer_to_an_older_attach_makes_it_agree_again() {
+pub(super) fn an_answer_to_an_older_attach_makes_it_agree_again() {
     let mut out = Vec::new();
     let mut follower = follower(&mut out);
     follower.attached(&answer(1, None, &OWN), &log(70), ms(1), &mut out);
@@ -212,7 +216,7 @@ fn an_answer_to_an_older_attach_makes_it_agree_again() {
 }
 
 #[test]
-fn every_state_has_an_exit_on_a_clock() {
+pub(super) fn every_state_has_an_exit_on_a_clock() {
     let states: [fn(&mut Follower, &mut Vec<FollowerAction>); 6] = [
         |_, _| {},
         |f, out| {

@@ -9,7 +9,7 @@ use crate::session::{Attach, AttachOutcome, CloseWhy, LeaderLog, Nack, Refusal};
 use crate::timing::Timing;
 use plimsoll_types::{LeaderEpoch, Monotonic, Offset, PartitionEpoch};
 
-fn view(version: u32, isr: &[u32], min_isr: usize) -> View {
+pub(super) fn view(version: u32, isr: &[u32], min_isr: usize) -> View {
     let replica = |id: u32| ReplicaView {
         node: node(id),
         broker_epoch: Some(uptime(u64::from(id) * 10)),
@@ -26,18 +26,18 @@ fn view(version: u32, isr: &[u32], min_isr: usize) -> View {
 }
 
 /// A leader at offset 100 with two followers, and what it wanted last.
-struct Rig {
-    leader: Leader,
-    out: Vec<LeaderAction>,
-    now: u64,
-    high_watermark: u64,
-    log_end: u64,
-    ends: [u64; 2],
-    next_session: u64,
+pub(super) struct Rig {
+    pub(super) leader: Leader,
+    pub(super) out: Vec<LeaderAction>,
+    pub(super) now: u64,
+    pub(super) high_watermark: u64,
+    pub(super) log_end: u64,
+    pub(super) ends: [u64; 2],
+    pub(super) next_session: u64,
 }
 
 impl Rig {
-    fn new(isr: &[u32], min_isr: usize) -> Self {
+    pub(super) fn new(isr: &[u32], min_isr: usize) -> Self {
         let term = LeaderTerm {
             key: key(),
             me: node(1),
@@ -56,11 +56,17 @@ impl Rig {
         }
     }
 
-    fn now(&self) -> Monotonic {
+    pub(super) fn now(&self) -> Monotonic {
         ms(self.now)
     }
 
-    fn attach_as(&mut self, id: u32, end: u64, broker: u64, leader_epoch: u32) -> AttachOutcome {
+    pub(super) fn attach_as(
+        &mut self,
+        id: u32,
+        end: u64,
+        broker: u64,
+        leader_epoch: u32,
+    ) -> AttachOutcome {
         self.next_session += 1;
         let attach = Attach {
             node: node(id),
@@ -83,7 +89,7 @@ impl Rig {
     }
 
     /// Attaches and confirms; the session.
-    fn attach(&mut self, id: u32, end: u64) -> u64 {
+    pub(super) fn attach(&mut self, id: u32, end: u64) -> u64 {
         let outcome = self.attach_as(id, end, u64::from(id) * 10, 5);
         assert!(
             matches!(outcome, AttachOutcome::Attached { .. }),
@@ -96,7 +102,7 @@ impl Rig {
         session
     }
 
-    fn tick(&mut self) -> Vec<LeaderAction> {
+    pub(super) fn tick(&mut self) -> Vec<LeaderAction> {
         let now = self.now();
         let sample = |id: u32, end: u64| Sample {
             node: node(id),
@@ -121,7 +127,7 @@ impl Rig {
     }
 
     /// Ticks until a time; what was proposed, and when first.
-    fn run(&mut self, until: u64) -> Option<(u64, Proposal)> {
+    pub(super) fn run(&mut self, until: u64) -> Option<(u64, Proposal)> {
         let mut first = None;
         while self.now < until {
             self.now += 100;
@@ -135,7 +141,7 @@ impl Rig {
     }
 }
 
-fn members(proposal: &Proposal) -> Vec<u32> {
+pub(super) fn members(proposal: &Proposal) -> Vec<u32> {
     proposal
         .new_isr
         .iter()
@@ -144,7 +150,7 @@ fn members(proposal: &Proposal) -> Vec<u32> {
 }
 
 #[test]
-fn scenario_19_a_follower_that_alone_holds_back_the_rest_leaves_after_a_second() {
+pub(super) fn scenario_19_a_follower_that_alone_holds_back_the_rest_leaves_after_a_second() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -156,7 +162,7 @@ fn scenario_19_a_follower_that_alone_holds_back_the_rest_leaves_after_a_second()
 }
 
 #[test]
-fn scenario_19_half_a_second_of_silence_changes_nothing() {
+pub(super) fn scenario_19_half_a_second_of_silence_changes_nothing() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -168,7 +174,7 @@ fn scenario_19_half_a_second_of_silence_changes_nothing() {
 }
 
 #[test]
-fn a_stall_evicts_nobody_below_min_isr_and_the_long_clock_does() {
+pub(super) fn a_stall_evicts_nobody_below_min_isr_and_the_long_clock_does() {
     let mut rig = Rig::new(&[1, 2], 2);
     let session = rig.attach(2, 100);
     rig.run(3000);
@@ -180,7 +186,7 @@ fn a_stall_evicts_nobody_below_min_isr_and_the_long_clock_does() {
 }
 
 #[test]
-fn scenario_24_a_slow_leader_evicts_no_healthy_follower() {
+pub(super) fn scenario_24_a_slow_leader_evicts_no_healthy_follower() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -193,7 +199,7 @@ fn scenario_24_a_slow_leader_evicts_no_healthy_follower() {
 }
 
 #[test]
-fn scenario_15_a_shrink_counts_once_committed_and_is_asked_for_until_it_is_known() {
+pub(super) fn scenario_15_a_shrink_counts_once_committed_and_is_asked_for_until_it_is_known() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -213,11 +219,16 @@ fn scenario_15_a_shrink_counts_once_committed_and_is_asked_for_until_it_is_known
         now,
         &mut rig.out,
     );
+    assert_eq!(rig.leader.rule().maximal_isr.len(), 3, "not seen yet");
+    let now = rig.now();
+    let seen = view(2, &[1, 2], 2);
+    rig.leader.metadata(seen, now, &mut rig.out);
     assert_eq!(rig.leader.rule().maximal_isr, [node(1), node(2)]);
 }
 
 #[test]
-fn scenario_15_an_expansion_counts_before_it_is_proposed_and_while_its_fate_is_unknown() {
+pub(super) fn scenario_15_an_expansion_counts_before_it_is_proposed_and_while_its_fate_is_unknown()
+{
     let mut rig = Rig::new(&[1, 2], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -235,7 +246,7 @@ fn scenario_15_an_expansion_counts_before_it_is_proposed_and_while_its_fate_is_u
 }
 
 #[test]
-fn scenario_16_an_answer_to_an_older_proposal_says_nothing() {
+pub(super) fn scenario_16_an_answer_to_an_older_proposal_says_nothing() {
     let mut rig = Rig::new(&[1, 2], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -247,7 +258,7 @@ fn scenario_16_an_answer_to_an_older_proposal_says_nothing() {
 }
 
 #[test]
-fn scenario_17_a_follower_of_another_uptime_is_neither_fed_nor_proposed() {
+pub(super) fn scenario_17_a_follower_of_another_uptime_is_neither_fed_nor_proposed() {
     let mut rig = Rig::new(&[1, 2], 2);
     let stale = rig.attach_as(3, 100, 29, 5);
     assert_eq!(stale, AttachOutcome::Refused(Refusal::StaleBrokerEpoch));
@@ -273,7 +284,7 @@ fn scenario_17_a_follower_of_another_uptime_is_neither_fed_nor_proposed() {
 }
 
 #[test]
-fn scenario_11_an_attach_of_another_epoch_is_refused() {
+pub(super) fn scenario_11_an_attach_of_another_epoch_is_refused() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     let current = LeaderEpoch::new(5);
     let old = rig.attach_as(2, 100, 20, 4);
@@ -286,20 +297,17 @@ fn scenario_11_an_attach_of_another_epoch_is_refused() {
 }
 
 #[test]
-fn scenario_17_a_member_without_what_it_acknowledged_leaves_before_it_is_fed() {
+pub(super) fn scenario_17_a_member_without_what_it_acknowledged_leaves_before_it_is_fed() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     let outcome = rig.attach_as(3, 60, 30, 5);
-    assert!(matches!(
-        outcome,
-        AttachOutcome::Refused(Refusal::Throttled { .. })
-    ));
+    assert_eq!(outcome, AttachOutcome::Refused(Refusal::LostLog));
     let (_, proposal) = rig.run(500).unwrap();
     assert_eq!(members(&proposal), [1, 2]);
 }
 
 #[test]
-fn scenario_25_a_follower_with_a_full_disk_leaves_at_once_and_comes_back() {
+pub(super) fn scenario_25_a_follower_with_a_full_disk_leaves_at_once_and_comes_back() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     let session = rig.attach(3, 100);
@@ -321,7 +329,7 @@ fn scenario_25_a_follower_with_a_full_disk_leaves_at_once_and_comes_back() {
 }
 
 #[test]
-fn scenario_38_every_eviction_makes_the_next_join_wait_longer() {
+pub(super) fn scenario_38_every_eviction_makes_the_next_join_wait_longer() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -344,7 +352,7 @@ fn scenario_38_every_eviction_makes_the_next_join_wait_longer() {
 }
 
 #[test]
-fn scenario_4_a_joiner_without_the_start_of_the_epoch_stays_out_below_min_isr() {
+pub(super) fn scenario_4_a_joiner_without_the_start_of_the_epoch_stays_out_below_min_isr() {
     let mut rig = Rig::new(&[1], 2);
     (rig.high_watermark, rig.log_end) = (20, 60);
     rig.attach(2, 40);
@@ -356,7 +364,7 @@ fn scenario_4_a_joiner_without_the_start_of_the_epoch_stays_out_below_min_isr() 
 }
 
 #[test]
-fn a_joiner_behind_the_high_watermark_freezes_it_for_a_moment_only() {
+pub(super) fn a_joiner_behind_the_high_watermark_freezes_it_for_a_moment_only() {
     let mut rig = Rig::new(&[1, 2], 2);
     rig.attach(2, 100);
     rig.attach(3, 100);
@@ -380,7 +388,7 @@ fn a_joiner_behind_the_high_watermark_freezes_it_for_a_moment_only() {
 }
 
 #[test]
-fn scenario_35_the_ladder_leads_from_a_new_session_to_one_batch_to_a_new_log() {
+pub(super) fn scenario_35_the_ladder_leads_from_a_new_session_to_one_batch_to_a_new_log() {
     let mut rig = Rig::new(&[1, 2], 2);
     rig.attach(2, 100);
     (rig.log_end, rig.ends) = (200, [200, 100]);
@@ -423,7 +431,7 @@ fn scenario_35_the_ladder_leads_from_a_new_session_to_one_batch_to_a_new_log() {
 }
 
 #[test]
-fn scenario_31_a_batch_refused_twice_is_looked_at_on_the_leaders_own_disk() {
+pub(super) fn scenario_31_a_batch_refused_twice_is_looked_at_on_the_leaders_own_disk() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     let scrubs = |rig: &Rig| rig.out.contains(&LeaderAction::Scrub { at: at(70) });
     for expected in [false, true] {
@@ -437,7 +445,7 @@ fn scenario_31_a_batch_refused_twice_is_looked_at_on_the_leaders_own_disk() {
 }
 
 #[test]
-fn an_ack_of_an_older_session_confirms_nothing() {
+pub(super) fn an_ack_of_an_older_session_confirms_nothing() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach_as(2, 100, 20, 5);
     rig.attach_as(2, 100, 20, 5);
@@ -454,7 +462,7 @@ fn an_ack_of_an_older_session_confirms_nothing() {
 }
 
 #[test]
-fn scenario_11_the_lease_is_as_old_as_the_oldest_echo_of_whoever_counts() {
+pub(super) fn scenario_11_the_lease_is_as_old_as_the_oldest_echo_of_whoever_counts() {
     let mut rig = Rig::new(&[1, 2, 3], 2);
     rig.attach(2, 100);
     rig.tick();
@@ -470,7 +478,7 @@ fn scenario_11_the_lease_is_as_old_as_the_oldest_echo_of_whoever_counts() {
 }
 
 #[test]
-fn scenario_48_members_of_the_elr_count_while_the_high_watermark_may_move() {
+pub(super) fn scenario_48_members_of_the_elr_count_while_the_high_watermark_may_move() {
     let mut rig = Rig::new(&[1], 2);
     let mut lowered = view(1, &[1], 1);
     lowered.elr = vec![node(2)];

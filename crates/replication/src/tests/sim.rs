@@ -1,60 +1,54 @@
-//! A partition of three replicas, a controller and a network that fails, all from one seed.
+//! A partition of three replicas on four nodes, the real rules of the controller, and a network
+//! and disks that fail, all from one seed.
 //!
-//! The machines are the real ones; logs, cells, links and the controller are toys. After every step
-//! the checkers look at the whole world, and at the end, when nothing fails any more, everything
-//! must have healed. A link is ordered and loses all or nothing; the controller's messages come
-//! late, twice or never.
+//! The machines and the controller's rules are the real ones; logs, cells and links are toys. After
+//! every step the checkers look at the whole world, and at the end, when nothing fails any more,
+//! everything must have healed. A link is ordered and loses all or nothing, in one direction or
+//! both; what is proposed to the controller comes late, twice or never. Each seed draws which
+//! kinds of failure there are. One seed in five may lose committed records, by disks replaced
+//! without bound: what is lost must then be said to be lost.
 
+mod act;
 mod check;
-mod control;
+mod duty;
+mod links;
+mod mail;
+mod metadata;
 mod node;
+mod owner;
+mod trouble;
 mod world;
 
-use crate::guards::{Guard, without};
+pub(super) use duty::{Duty, neglected};
 use world::World;
 
-/// Runs one seed; what went wrong.
-fn run(seed: u64) -> Result<(), String> {
+/// Runs one seed; what went wrong, or how long the world took to heal, in milliseconds.
+pub(super) fn run(seed: u64) -> Result<u64, String> {
     let mut world = World::new(seed);
     world.trouble(20_000)?;
     world.heal(180_000)
-}
-
-fn run_all(seeds: std::ops::Range<u64>) -> Result<(), String> {
-    for seed in seeds {
-        run(seed).map_err(|what| format!("seed {seed}: {what}"))?;
-    }
-    Ok(())
 }
 
 /// Reads how many seeds to try from what the test is built with, so that a longer run is one word.
 fn seeds() -> u64 {
     option_env!("PLIMSOLL_SIM_SEEDS")
         .and_then(|seeds| seeds.parse().ok())
-        .unwrap_or(60)
+        .unwrap_or(100)
 }
 
 #[test]
 fn nothing_committed_is_lost_and_everything_heals() {
-    run_all(0..seeds()).unwrap();
+    let mut slowest = (0, 0);
+    for seed in 0..seeds() {
+        let healed = run(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        slowest = slowest.max((healed, seed));
+    }
+    println!("slowest to heal: seed {} in {} ms", slowest.1, slowest.0);
 }
 
-/// Each guard without which some seed must fail. The others guard against what this toy world
-/// cannot do; they have unit tests.
 #[test]
-fn scenario_55_the_checkers_notice_a_missing_guard() {
-    let found = |guard| {
-        without(Some(guard), || {
-            (0..250).find_map(|seed| run(seed).err().map(|what| (seed, what)))
-        })
-    };
-    for guard in [
-        Guard::JoinerHasCommitted,
-        Guard::ProposedCounts,
-        Guard::LeaverCounts,
-        Guard::PendingIsKept,
-    ] {
-        let trace = found(guard);
-        assert!(trace.is_some(), "nobody misses {guard:?}");
+fn one_seed_is_one_history() {
+    for seed in [3, 9] {
+        assert_eq!(run(seed), run(seed));
     }
 }

@@ -1,6 +1,14 @@
 //! What a node does with a message.
 
-use super::*;
+use plimsoll_types::{Monotonic, NodeId};
+
+use super::super::at;
+use super::metadata::partition;
+use super::node::{Feed, Message, Role};
+use super::world::World;
+use crate::credits::Credits;
+use crate::follower::{Attached, LocalFault, LocalLog, Reset, Verdict};
+use crate::session::{Attach, AttachOutcome, LeaderLog, Nack, Refusal};
 
 impl World {
     /// A message arrives.
@@ -9,9 +17,14 @@ impl World {
         let (mut out, mut done, mut reply) = (Vec::new(), Vec::new(), None);
         self.next_session += 1;
         let session_id = self.next_session;
+        let damaged = !self.calm && self.plan.damage && self.chance(200);
+        let worth = match &message {
+            Message::Ack { echo, .. } => self.echo(*echo),
+            _ => Monotonic::default(),
+        };
         let node = self.nodes.get_mut(&me).unwrap();
         let log = LocalLog {
-            log_start: at(0),
+            log_start: at(node.log.start),
             log_end: at(node.log.end()),
             high_watermark: at(node.log.high_watermark),
             epochs: &node.log.epochs,
@@ -22,6 +35,7 @@ impl World {
                 Message::Attach {
                     leader_epoch,
                     broker_epoch,
+                    log_start,
                     log_end,
                     epochs,
                 },
@@ -32,13 +46,13 @@ impl World {
                     session: session_id,
                     leader_epoch,
                     broker_epoch,
-                    log_start: at(0),
+                    log_start,
                     log_end,
                     epochs: &epochs,
                 };
                 let log = LeaderLog {
-                    log_start: at(0),
-                    reset_start: at(0),
+                    log_start: at(node.log.start),
+                    reset_start: at(node.log.start),
                     log_end: at(node.log.end()),
                     high_watermark: at(node.log.high_watermark),
                     epochs: &node.log.epochs,
@@ -53,11 +67,11 @@ impl World {
                     session,
                     log_end,
                     durable,
-                    echo,
+                    ..
                 },
             ) => {
                 leading.heard.insert(from, now);
-                leading.echoed.insert(from, echo);
+                leading.echoed.insert(from, worth);
                 if let Some(feed) = leading.feeds.get_mut(&session) {
                     if !feed.confirmed {
                         feed.confirmed =
@@ -84,7 +98,7 @@ impl World {
                 leading.machine.session_lost(session, &mut done);
             }
             (_, Message::Attach { .. }) => {
-                let leader = node.image.leader;
+                let leader = partition(&node.image).leader;
                 reply = Some(Message::Refused {
                     why: Refusal::NotLeader { leader },
                 });
@@ -95,6 +109,7 @@ impl World {
                         session,
                         leader_epoch,
                         reset: Some(start),
+                        log_start,
                         epochs,
                         ..
                     } => {
@@ -102,7 +117,7 @@ impl World {
                             session,
                             leader_epoch,
                             start,
-                            log_start: start,
+                            log_start,
                             epochs: &epochs,
                         };
                         follower.reset(&reset, now, &mut out);
@@ -111,6 +126,7 @@ impl World {
                         session,
                         leader_epoch,
                         truncate_to,
+                        log_start,
                         high_watermark,
                         log_end,
                         epochs,
@@ -121,7 +137,7 @@ impl World {
                             session,
                             leader_epoch,
                             truncate_to,
-                            log_start: at(0),
+                            log_start,
                             high_watermark,
                             log_end,
                             epochs: &epochs,
@@ -137,8 +153,21 @@ impl World {
                     } => {
                         node.newest = node.newest.max(sent_at);
                         if follower.append(&head, log.log_end, now, &mut out) == Verdict::Accept {
-                            records.into_iter().for_each(|record| node.log.push(record));
-                            follower.appended(&head, Ok(at(node.log.end())), now, &mut out);
+                            let fault = if now < node.full_until {
+                                Some(LocalFault::DiskFull)
+                            } else if damaged {
+                                Some(LocalFault::Refused(Nack::Corrupt { at: log.log_end }))
+                            } else {
+                                None
+                            };
+                            let result = match fault {
+                                Some(fault) => Err(fault),
+                                None => {
+                                    records.into_iter().for_each(|record| node.log.push(record));
+                                    Ok(at(node.log.end()))
+                                }
+                            };
+                            follower.appended(&head, result, now, &mut out);
                         }
                     }
                     Message::Attach { .. }
@@ -161,13 +190,13 @@ impl World {
         let Role::Leading(leading) = &mut node.role else {
             return;
         };
-        let (truncate_to, reset, one_batch) = match outcome {
+        let (truncate_to, reset, expects, one_batch) = match outcome {
             AttachOutcome::Attached {
                 truncate_to,
+                expects,
                 one_batch,
-                ..
-            } => (truncate_to, None, one_batch),
-            AttachOutcome::Reset { start } => (None, Some(start), true),
+            } => (truncate_to, None, expects, one_batch),
+            AttachOutcome::Reset { start } => (None, Some(start), start, true),
             AttachOutcome::Refused(why) => return self.send(me, from, Message::Refused { why }),
         };
         let cell = leading.tenure.cells.entry(from).or_default().0;
@@ -182,15 +211,19 @@ impl World {
                 credits,
             },
         );
+        let agreed = reset.or(truncate_to).unwrap_or(expects);
+        let begun = node.log.epochs.iter().filter(|entry| entry.start <= agreed);
+        let begun = begun.copied().collect();
         let message = Message::Attached {
             session,
             leader_epoch: leading.machine.leader_epoch(),
             truncate_to,
             reset,
             high_watermark: at(node.log.high_watermark),
+            log_start: at(node.log.start),
             log_end: at(node.log.end()),
-            epochs: node.log.epochs.clone(),
-            unclean: None,
+            epochs: begun,
+            unclean: partition(&node.image).unclean_epoch,
         };
         self.send(me, from, message);
     }

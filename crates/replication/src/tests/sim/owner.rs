@@ -1,375 +1,302 @@
-//! What a node does around its machine: apply metadata, carry out actions, move records.
+//! What a node does around its machine: apply metadata, tick, write, sync and send.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use plimsoll_types::{Monotonic, NodeId};
+
+use super::super::{at, key};
+use super::duty::Duty;
+use super::metadata::{epoch_of, partition, view};
+use super::node::{Leading, Log, Message, Role, Tenure};
+use super::world::{Sync, World};
+use crate::credits::Room;
+use crate::divergence::EpochStart;
+use crate::follower::{AppendHead, Follower, FollowerTerm};
+use crate::leader::{Decision, Leader, LeaderAction, LeaderTerm};
+use crate::timing::Timing;
 
 impl World {
-    /// The node hears of the next versions of the metadata.
+    /// The node hears of the next version of the metadata, or of the newest.
     pub(super) fn hear(&mut self, me: NodeId) {
-        let (now, lag) = (self.now, if self.calm { 1 } else { 8 });
-        if !self.reaches_controller(me) || !self.chance(lag) {
-            return;
+        let lag = if self.calm { 1 } else { 8 };
+        let controlled = self.now >= self.no_controller_until && self.reaches_controller(me);
+        let heard = self.nodes[&me].heard;
+        if controlled && heard < self.history.len() && self.chance(lag) {
+            let heard = if self.chance(3) {
+                self.history.len()
+            } else {
+                heard + 1
+            };
+            let image = self.history[heard - 1].clone();
+            let node = self.nodes.get_mut(&me).unwrap();
+            (node.image, node.heard, node.applied) = (image, heard, false);
         }
-        let version = self.nodes[&me].image.version;
-        let Some(next) = self
-            .history
-            .iter()
-            .find(|state| state.version > version)
-            .cloned()
-        else {
-            return;
-        };
-        let linked: BTreeMap<NodeId, bool> = [1, 2, 3]
-            .map(id)
+        // The machine learns of it a little later than whoever judges proposals.
+        if !self.nodes[&me].applied && (self.calm || self.chance(3)) {
+            self.apply(me);
+        }
+    }
+
+    fn apply(&mut self, me: NodeId) {
+        let (now, counts) = (self.now, self.counts);
+        let peers: BTreeMap<NodeId, bool> = self
+            .ids()
             .into_iter()
             .filter(|peer| *peer != me)
-            .map(|peer| (peer, self.pairs[&(me.min(peer), me.max(peer))].up))
+            .map(|peer| (peer, self.is_linked(me, peer)))
             .collect();
         let node = self.nodes.get_mut(&me).unwrap();
+        let process = epoch_of(&node.image, me);
+        let mine = process == node.broker_epoch || !Duty::RoleOfThisUptime.kept();
+        if !mine {
+            (node.role, node.applied) = (Role::Idle, true);
+            return;
+        }
+        let partition = partition(&node.image);
+        if !partition.replicas.contains(&me) {
+            // What nobody asks for any more is deleted.
+            (node.role, node.applied) = (Role::Idle, true);
+            node.log = Log::begin(0, Vec::new(), node.log.cuts + 1);
+            node.seen.1 = 0;
+            return;
+        }
+        let (epoch, leader) = (partition.leader_epoch, partition.leader);
+        let to_lead = leader == Some(me);
+        let leads = matches!(&node.role, Role::Leading(l) if l.machine.leader_epoch() == epoch);
         // A follower has promised its last leader not to lead for a while.
         let promised = node
             .granted_at
             .is_some_and(|at| now < at + Timing::DEFAULT.lease);
-        let mine = next.broker_epoch(me) == node.broker_epoch;
-        let to_lead = next.leader == Some(me) && mine;
-        let leads =
-            matches!(&node.role, Role::Leading(l) if l.machine.leader_epoch() == next.leader_epoch);
-        if to_lead && !leads && promised {
+        if to_lead && !leads && promised && Duty::GrantOutwaited.kept() {
             // It grants no more, or the wait would never end.
             node.role = Role::Idle;
             return;
         }
-        let next_is_current = next.leader_epoch == self.state.leader_epoch;
-        node.image = next;
-        if !mine {
-            node.role = Role::Idle;
-            return;
-        }
-        let epoch = node.image.leader_epoch;
-        let (mut out, mut done, mut taken) = (Vec::new(), Vec::new(), false);
+        node.applied = true;
+        let (mut out, mut done) = (Vec::new(), Vec::new());
         match &mut node.role {
             Role::Leading(leading) if to_lead && leads => {
-                leading.machine.metadata(node.image.view(), now, &mut done);
+                leading
+                    .machine
+                    .metadata(view(&node.image, counts), now, &mut done);
             }
-            Role::Following(f)
-                if !to_lead && f.leader_epoch() == epoch && f.leader() == node.image.leader =>
-            {
-                f.in_isr(node.image.isr.contains(&me), &mut out);
+            Role::Following(f) if !to_lead && f.leader_epoch() == epoch && f.leader() == leader => {
+                f.in_isr(partition.isr.contains(&me), &mut out);
             }
             Role::Leading(_) | Role::Following(_) | Role::Idle if to_lead => {
-                assert!(
-                    node.log.epochs.last().is_none_or(|last| last.epoch < epoch),
-                    "R7"
-                );
-                let start = at(node.log.end());
-                taken = true;
-                node.log.epochs.push(EpochStart { epoch, start });
-                let view = node.image.view();
-                let rule = view.first_rule(me);
-                let cells = rule
-                    .followers
-                    .iter()
-                    .map(|peer| (*peer, (0, 0, 0)))
-                    .collect();
-                let term = LeaderTerm {
-                    key: key(),
-                    me,
-                    leader_epoch: epoch,
-                    epoch_start: start,
-                    view,
-                };
-                node.role = Role::Leading(Box::new(Leading {
-                    machine: Leader::new(term, Timing::DEFAULT, now),
-                    tenure: Tenure { rule, cells },
-                    feeds: BTreeMap::new(),
-                    heard: BTreeMap::new(),
-                    echoed: BTreeMap::new(),
-                    asked: None,
-                }));
+                return self.take_lead(me);
             }
             Role::Leading(_) | Role::Following(_) | Role::Idle => {
-                let leader = node.image.leader;
+                if node
+                    .log
+                    .epochs
+                    .last()
+                    .is_some_and(|last| last.epoch > epoch)
+                {
+                    // An epoch of before its restart: the image will go on.
+                    return;
+                }
                 let term = FollowerTerm {
                     key: key(),
                     me,
                     broker_epoch: node.broker_epoch,
                     leader,
                     leader_epoch: epoch,
-                    unclean_epoch: None,
+                    unclean_epoch: partition.unclean_epoch,
                 };
-                let linked = leader.is_some_and(|leader| linked.get(&leader) == Some(&true));
+                if !Duty::NoCutToHighWatermark.kept() && node.seen.0 != epoch {
+                    node.log.cut(node.log.high_watermark);
+                }
+                let linked = leader.is_some_and(|leader| peers.get(&leader) == Some(&true));
                 let follower = Follower::new(term, Timing::DEFAULT, linked, now, &mut out);
                 node.role = Role::Following(Box::new(follower));
+                if node.seen.0 != epoch {
+                    node.seen = (epoch, node.log.high_watermark, false);
+                }
             }
-        }
-        if taken && next_is_current && !self.has_committed(&self.nodes[&me]) {
-            self.broken = Some(format!(
-                "R1: {me} leads epoch {epoch} without all that is committed"
-            ));
         }
         self.follow(me, out);
         self.lead(me, done);
+    }
+
+    /// The node begins to lead: its epoch is in its vector before it serves anything.
+    fn take_lead(&mut self, me: NodeId) {
+        let (now, counts) = (self.now, self.counts);
+        let newest = partition(self.image()).leader_epoch;
+        let node = self.nodes.get_mut(&me).unwrap();
+        let epoch = partition(&node.image).leader_epoch;
+        let process = node.broker_epoch;
+        let start = at(node.log.end());
+        let grows = node.log.epochs.last().is_none_or(|last| last.epoch < epoch);
+        if grows {
+            node.log.epochs.push(EpochStart { epoch, start });
+        }
+        let view = view(&node.image, counts);
+        let rule = view.first_rule(me);
+        let cells = rule.followers.iter().map(|peer| (*peer, (0, 0, 0)));
+        let cells = cells.collect();
+        let term = LeaderTerm {
+            key: key(),
+            me,
+            leader_epoch: epoch,
+            epoch_start: start,
+            view,
+        };
+        node.role = Role::Leading(Box::new(Leading {
+            machine: Leader::new(term, Timing::DEFAULT, now),
+            tenure: Tenure { rule, cells },
+            feeds: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            echoed: BTreeMap::new(),
+            asked: None,
+        }));
+        node.seen = (epoch, node.log.high_watermark, false);
+        if !grows || self.led.insert(epoch, (me, process)).is_some() {
+            self.broken = Some(format!("R7: {me} leads in epoch {epoch}, which was led"));
+        }
+        if epoch == newest && !self.has_committed(me) {
+            let what = format!("R1: {me} leads epoch {epoch} without all that is committed");
+            self.broken = Some(what);
+        }
     }
 
     /// Ticks, writes, syncs, sends.
     pub(super) fn work(&mut self, me: NodeId, ticks: bool) -> Result<(), String> {
         let now = self.now;
-        let (writes, syncs) = (!self.calm && self.chance(4), self.chance(3));
-        let (mut out, mut done, mut sends) = (Vec::new(), Vec::new(), Vec::new());
+        let writes = !self.calm && self.chance(self.plan.writes);
+        let (syncs, trims) = (self.chance(3), !self.calm && self.trims());
+        let mut out = Vec::new();
+        let mut sends = Vec::new();
         let node = self.nodes.get_mut(&me).unwrap();
-        let (end, high_watermark) = (node.log.end(), node.log.high_watermark);
-        let epoch = match &mut node.role {
-            Role::Idle => None,
+        let end = node.log.end();
+        match &mut node.role {
+            Role::Idle => return Ok(()),
             Role::Following(follower) => {
                 if ticks {
                     follower.tick(at(end), now, &mut out);
                     if let (Some(session), Some(leader)) = (follower.session(), follower.leader()) {
                         let (log_end, durable, echo) = (end, node.log.durable, node.newest);
-                        sends.push((
-                            leader,
-                            Message::Ack {
-                                session,
-                                log_end,
-                                durable,
-                                echo,
-                            },
-                        ));
+                        let ack = Message::Ack {
+                            session,
+                            log_end,
+                            durable,
+                            echo,
+                        };
+                        sends.push((leader, ack));
                         node.granted_at = Some(now);
                     }
                 }
-                Some(follower.leader_epoch())
             }
             Role::Leading(leading) => {
-                let epoch = leading.machine.leader_epoch();
-                if writes && end < 400 {
+                if writes && self.next_value < 500 {
                     self.next_value += 1;
-                    node.log.push((epoch.get(), self.next_value));
+                    let epoch = leading.machine.leader_epoch().get();
+                    node.log.push((epoch, self.next_value));
                 }
-                let reached = leading.tenure.reachable(&node.log);
-                if reached > high_watermark {
-                    node.log.high_watermark = reached;
-                }
-                if leading
-                    .asked
-                    .as_ref()
-                    .is_some_and(|(_, until)| *until <= now)
-                {
-                    let (proposal, _) = leading.asked.take().unwrap();
-                    let version = proposal.partition_epoch;
-                    leading
-                        .machine
-                        .decided(version, Decision::Unknown, now, &mut done);
-                }
-                for (session, feed) in &mut leading.feeds {
-                    let count = match feed.credits.room() {
-                        Room::None => 0,
-                        Room::Bytes(n) | Room::AtLeastOne(n) => n.max(1),
-                        Room::ExactlyOne => 1,
-                    };
-                    let to = node.log.end().min(feed.next + count);
-                    let moves = feed.confirmed && to > feed.next;
-                    if feed.confirmed && (moves || ticks) {
-                        let head = AppendHead {
-                            session: *session,
-                            from: moves.then(|| at(feed.next)),
-                            high_watermark: at(node.log.high_watermark),
-                            log_start: at(0),
-                            log_end: at(node.log.end()),
-                        };
-                        let (from, to) = (feed.next as usize, to.max(feed.next) as usize);
-                        let records = node.log.records[from..to].to_vec();
-                        if moves {
-                            feed.credits.sent(at(to as u64), (to - from) as u64);
-                            feed.next = to as u64;
-                        }
-                        sends.push((
-                            feed.node,
-                            Message::Append {
-                                head,
-                                records,
-                                sent_at: now,
-                            },
-                        ));
-                    }
-                }
-                if ticks {
-                    done.push(LeaderAction::Measure);
-                }
-                Some(epoch)
             }
-        };
-        if let Some(epoch) = epoch.filter(|_| syncs) {
-            let (broker_epoch, end) = (node.broker_epoch, node.log.end());
+        }
+        if syncs {
+            let sync = Sync {
+                node: me,
+                process: node.broker_epoch,
+                cuts: node.log.cuts,
+                end: node.log.end(),
+            };
             let at = self.soon(40);
-            self.syncs.push((at, me, broker_epoch, epoch, end));
+            self.syncs.push((at, sync));
         }
         self.follow(me, out);
-        self.lead(me, done);
+        self.lead_on(me, ticks);
         for (to, message) in sends {
             self.send(me, to, message);
         }
-        let node = &self.nodes[&me];
+        let of_this_line = self.is_of_this_line(self.nodes[&me].seen.0);
+        let node = self.nodes.get_mut(&me).unwrap();
         if matches!(node.role, Role::Leading(_)) {
-            self.ledger.commit(node, node.log.high_watermark)?;
+            if of_this_line {
+                self.ledger.commit(node)?;
+            }
+            if trims {
+                node.log.trim(node.log.high_watermark);
+            }
         }
         Ok(())
     }
 
-    /// Carries out what a leader wants.
-    pub(super) fn lead(&mut self, me: NodeId, actions: Vec<LeaderAction>) {
-        let (now, mut queue) = (self.now, VecDeque::from(actions));
-        let mut budget = 50;
-        while let Some(action) = queue.pop_front() {
-            budget -= 1;
-            assert!(budget > 0, "actions beget actions without end");
-            let calm = self.calm;
-            let lost = !calm && self.chance(4);
-            let (delay, again) = (self.soon(300), self.soon(3000));
-            let doubled = !calm && self.chance(3);
-            let node = self.nodes.get_mut(&me).unwrap();
-            let Role::Leading(leading) = &mut node.role else {
-                return;
-            };
-            match action {
-                LeaderAction::SetRule { rule, fresh } => {
-                    for peer in fresh {
-                        let cell = leading.tenure.cells.entry(peer).or_default();
-                        *cell = (cell.0 + 1, 0, 0);
-                    }
-                    leading.tenure.rule = rule;
-                }
-                LeaderAction::Measure => {
-                    let samples = leading.samples();
-                    let reached = leading.tenure.reachable(&node.log);
-                    node.log.high_watermark = node.log.high_watermark.max(reached);
-                    let marks = Marks {
-                        log_end: at(node.log.end()),
-                        durable_end: at(node.log.durable),
-                        high_watermark: at(node.log.high_watermark),
-                        followers: &samples,
-                    };
-                    let mut out = Vec::new();
-                    leading.machine.tick(&marks, now, &mut out);
-                    queue.extend(out);
-                }
-                LeaderAction::Propose(proposal) => {
-                    let epoch = leading.machine.leader_epoch();
-                    if let Some(decision) = node.image.judge(me, epoch, &proposal) {
-                        let mut out = Vec::new();
-                        leading
-                            .machine
-                            .decided(proposal.partition_epoch, decision, now, &mut out);
-                        queue.extend(out);
-                        continue;
-                    }
-                    leading.asked = Some((proposal.clone(), now + Duration::from_millis(700)));
-                    let expected_version = node.image.version;
-                    let transaction = Transaction {
-                        node: me,
-                        expected_version,
-                        proposal,
-                    };
-                    if !lost {
-                        self.transactions.push((delay, transaction.clone()));
-                    }
-                    if doubled {
-                        self.transactions.push((again, transaction));
-                    }
-                }
-                LeaderAction::CloseSession {
-                    node: peer,
-                    session,
-                    ..
-                } => {
-                    leading.feeds.remove(&session);
-                    let why = Refusal::Throttled {
-                        after: Duration::ZERO,
-                    };
-                    self.send(me, peer, Message::Refused { why });
-                }
-                LeaderAction::ResetFollower { .. } => panic!("no retention here"),
-                LeaderAction::Scrub { .. } | LeaderAction::Lease(_) | LeaderAction::Event(_) => {}
-            }
+    fn trims(&mut self) -> bool {
+        self.plan.retention.is_some_and(|rate| self.chance(rate))
+    }
+
+    /// A leader moves its high watermark and feeds its followers.
+    fn lead_on(&mut self, me: NodeId, ticks: bool) {
+        let now = self.now;
+        let (mut done, mut sends) = (Vec::new(), Vec::new());
+        let node = self.nodes.get_mut(&me).unwrap();
+        let Role::Leading(leading) = &mut node.role else {
+            return;
+        };
+        let reached = leading.tenure.reachable(&node.log);
+        node.log.high_watermark = node.log.high_watermark.max(reached);
+        if let Some((version, _)) = leading.asked.filter(|(_, until)| *until <= now) {
+            leading.asked = None;
+            let machine = &mut leading.machine;
+            machine.decided(version, Decision::Unknown, now, &mut done);
         }
-        let due = self
-            .decisions
-            .iter()
-            .position(|(at, node, ..)| *at <= now && *node == me);
-        if let Some(due) = due {
-            let (_, _, epoch, decision) = self.decisions.remove(due);
-            let mut out = Vec::new();
-            if let Role::Leading(leading) = &mut self.nodes.get_mut(&me).unwrap().role {
-                leading.machine.decided(epoch, decision, now, &mut out);
+        for (session, feed) in &mut leading.feeds {
+            if !feed.confirmed {
+                continue;
             }
-            self.lead(me, out);
+            if feed.next < node.log.start {
+                feed.confirmed = false;
+                let start = at(node.log.start);
+                let machine = &mut leading.machine;
+                machine.behind_log_start(*session, start, now, &mut done);
+                break;
+            }
+            let count = match feed.credits.room() {
+                Room::None => 0,
+                Room::Bytes(n) | Room::AtLeastOne(n) => n.max(1),
+                Room::ExactlyOne => 1,
+            };
+            let to = node.log.end().min(feed.next + count).max(feed.next);
+            let moves = to > feed.next;
+            if !moves && !ticks {
+                continue;
+            }
+            let head = AppendHead {
+                session: *session,
+                from: moves.then(|| at(feed.next)),
+                high_watermark: at(node.log.high_watermark),
+                log_start: at(node.log.start),
+                log_end: at(node.log.end()),
+            };
+            let records = node.log.slice(feed.next, to).to_vec();
+            if moves {
+                feed.credits.sent(at(to), to - feed.next);
+                feed.next = to;
+            }
+            let append = Message::Append {
+                head,
+                records,
+                sent_at: now,
+            };
+            sends.push((feed.node, append));
+        }
+        if ticks {
+            done.push(LeaderAction::Measure);
+        }
+        self.lead(me, done);
+        for (to, message) in sends {
+            self.send(me, to, message);
         }
     }
 
-    /// Carries out what a follower wants.
-    pub(super) fn follow(&mut self, me: NodeId, actions: Vec<FollowerAction>) {
-        let now = self.now;
-        for action in actions {
-            let node = self.nodes.get_mut(&me).unwrap();
-            let Role::Following(follower) = &mut node.role else {
-                return;
-            };
-            let Some(leader) = follower.leader() else {
-                return;
-            };
-            let mut more = Vec::new();
-            let message = match action {
-                FollowerAction::SendAttach {
-                    leader_epoch,
-                    broker_epoch,
-                    ..
-                } => {
-                    let (log_end, epochs) = (at(node.log.end()), node.log.epochs.clone());
-                    Some(Message::Attach {
-                        leader_epoch,
-                        broker_epoch,
-                        log_end,
-                        epochs,
-                    })
-                }
-                FollowerAction::Truncate { to, epochs, .. } => {
-                    node.log.cut(to.get());
-                    node.log.epochs = epochs;
-                    follower.worked(Ok(at(node.log.end())), now, &mut more);
-                    None
-                }
-                FollowerAction::ResetTo { start, epochs, .. } => {
-                    node.log = Log {
-                        epochs,
-                        ..Log::default()
-                    };
-                    follower.worked(Ok(start), now, &mut more);
-                    None
-                }
-                FollowerAction::SendAck { session } => {
-                    let (log_end, durable, echo) = (node.log.end(), node.log.durable, node.newest);
-                    node.granted_at = Some(now);
-                    Some(Message::Ack {
-                        session,
-                        log_end,
-                        durable,
-                        echo,
-                    })
-                }
-                FollowerAction::SendNack { session, why } => Some(Message::Nack { session, why }),
-                FollowerAction::Detach { session } => Some(Message::Detach { session }),
-                FollowerAction::Learned { high_watermark, .. } => {
-                    let known = high_watermark.get().min(node.log.end());
-                    node.log.high_watermark = node.log.high_watermark.max(known);
-                    None
-                }
-                FollowerAction::Quarantine { .. } => panic!("no record that is committed is cut"),
-                FollowerAction::DiscardAside
-                | FollowerAction::RefreshMetadata
-                | FollowerAction::Event(_) => None,
-            };
-            if let Some(message) = message {
-                self.send(me, leader, message);
-            }
-            self.follow(me, more);
+    /// What an echo that came back just now is worth.
+    pub(super) fn echo(&self, sent_at: Monotonic) -> Monotonic {
+        if Duty::EchoBySending.kept() {
+            sent_at
+        } else {
+            self.now
         }
     }
 }

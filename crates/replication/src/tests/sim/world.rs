@@ -1,61 +1,60 @@
-//! The world: time, links, failures, and the owner of the machines.
+//! The whole world and its steps.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use plimsoll_types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, PartitionEpoch};
+use plimsoll_controller::Image;
+use plimsoll_types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId};
 
-use super::super::{at, key, node as id};
+use super::super::node as id;
 use super::check::Ledger;
-use super::control::{State, Transaction};
-use super::node::{Feed, Leading, Log, Message, Node, Role, Tenure};
+use super::links::Pair;
+use super::metadata::{Answer, Transaction, cluster};
+use super::node::{End, Log, Message, Node, Role};
+use super::trouble::Plan;
 use crate::back_off::Mixer;
-use crate::credits::{Credits, Room};
-use crate::divergence::EpochStart;
-use crate::follower::{
-    AppendHead, Attached, Follower, FollowerAction, FollowerTerm, LocalLog, Reset, Verdict,
-};
-use crate::leader::{Counts, Decision, Leader, LeaderAction, LeaderTerm, Marks};
-use crate::session::{Attach, AttachOutcome, LeaderLog, Refusal};
-use crate::timing::Timing;
+use crate::leader::Counts;
 
-const STEP: Duration = Duration::from_millis(10);
-const SESSION: Duration = Duration::from_secs(2);
+pub(super) const STEP: Duration = Duration::from_millis(10);
+/// How long a node may be silent before it is fenced.
+pub(super) const SESSION: Duration = Duration::from_secs(2);
 
-/// A direction of a link.
-#[derive(Default)]
-struct Wire {
-    queue: VecDeque<(Monotonic, Message)>,
-}
-
-/// A pair of nodes: cut until then, and when both ends notice.
-#[derive(Clone, Copy, Default)]
-struct Pair {
-    cut_until: Monotonic,
-    notices_at: Option<Monotonic>,
-    up: bool,
+/// A sync under way: whose, of which process and log, and up to where.
+pub(super) struct Sync {
+    pub(super) node: NodeId,
+    pub(super) process: BrokerEpoch,
+    pub(super) cuts: u64,
+    pub(super) end: u64,
 }
 
 pub(super) struct World {
     pub(super) now: Monotonic,
-    pub(super) state: State,
+    pub(super) counts: Counts,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     pub(super) ledger: Ledger,
-    random: Mixer,
-    /// Every version there was, for nodes that hear of it late.
-    history: Vec<State>,
-    wires: BTreeMap<(NodeId, NodeId), Wire>,
-    pairs: BTreeMap<(NodeId, NodeId), Pair>,
+    /// What may fail in this seed.
+    pub(super) plan: Plan,
+    /// Whether committed records may be lost, if that is said.
+    pub(super) may_lose: bool,
+    /// Every version of the metadata, for nodes that hear of it late.
+    pub(super) history: Vec<Image>,
+    /// By (to, from): messages, with the generation of their link.
+    pub(super) wires: BTreeMap<(NodeId, NodeId), super::links::Wire>,
+    pub(super) pairs: BTreeMap<(NodeId, NodeId), Pair>,
     /// Nodes cut off from the controller until then.
-    isolated: BTreeMap<NodeId, Monotonic>,
-    transactions: Vec<(Monotonic, Transaction)>,
-    decisions: Vec<(Monotonic, NodeId, PartitionEpoch, Decision)>,
-    syncs: Vec<(Monotonic, NodeId, BrokerEpoch, LeaderEpoch, u64)>,
-    next_session: u64,
-    next_value: u64,
-    calm: bool,
+    pub(super) isolated: BTreeMap<NodeId, Monotonic>,
+    pub(super) no_controller_until: Monotonic,
+    pub(super) transactions: Vec<(Monotonic, Transaction)>,
+    pub(super) answers: Vec<(Monotonic, Answer)>,
+    pub(super) syncs: Vec<(Monotonic, Sync)>,
+    pub(super) next_session: u64,
+    pub(super) next_value: u64,
+    /// Who led each epoch, as which process.
+    pub(super) led: BTreeMap<LeaderEpoch, (NodeId, BrokerEpoch)>,
+    pub(super) calm: bool,
     /// What a step has found that only it could see.
     pub(super) broken: Option<String>,
+    random: Mixer,
 }
 
 impl World {
@@ -66,62 +65,71 @@ impl World {
         } else {
             Counts::Written
         };
-        let ids: Vec<_> = (1..=3).map(id).collect();
-        let state = State {
-            version: 1,
-            leader: Some(ids[0]),
-            leader_epoch: LeaderEpoch::new(1),
-            partition_epoch: PartitionEpoch(1),
-            isr: ids.clone(),
-            elr: Vec::new(),
-            min_isr: 2,
-            counts,
-            nodes: ids.iter().map(|id| (*id, BrokerEpoch(1), false)).collect(),
+        let may_lose = seed % 5 == 4;
+        let recovery = if may_lose { "balanced" } else { "none" };
+        let min_isr = if random.next().is_multiple_of(4) {
+            1
+        } else {
+            2
         };
+        let image = cluster(counts, min_isr, recovery);
+        let plan = Plan::draw(&mut random);
         let now = Monotonic::from_start(Duration::from_secs(1));
-        let node = |id: &NodeId| Node {
-            id: *id,
-            up: true,
-            wiped: false,
-            log: Log::default(),
-            broker_epoch: BrokerEpoch(1),
-            image: State {
-                version: 0,
-                ..state.clone()
-            },
-            role: Role::Idle,
-            granted_at: None,
-            heartbeat_at: now,
-            newest: Monotonic::default(),
+        let node = |n: u8| {
+            let node = id(u32::from(n));
+            let node = Node {
+                id: node,
+                up: true,
+                end: End::Harmless,
+                dir: n * 50,
+                log: Log::default(),
+                broker_epoch: super::metadata::epoch_of(&image, node),
+                image: image.clone(),
+                heard: 1,
+                applied: false,
+                role: Role::Idle,
+                granted_at: None,
+                heartbeat_at: now,
+                paused_until: now,
+                full_until: now,
+                newest: Monotonic::default(),
+                seen: (LeaderEpoch::new(0), 0, false),
+            };
+            (node.id, node)
         };
-        let nodes = ids.iter().map(|id| (*id, node(id))).collect();
-        let mut pairs = BTreeMap::new();
-        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
-            pairs.insert(
-                (ids[a], ids[b]),
-                Pair {
-                    up: true,
-                    ..Pair::default()
-                },
-            );
-        }
+        let nodes: BTreeMap<_, _> = (1..=4).map(node).collect();
+        let ids: Vec<_> = nodes.keys().copied().collect();
+        let below = |high: &NodeId| {
+            ids.iter()
+                .filter(|low| **low < *high)
+                .map(|low| (*low, *high))
+                .collect::<Vec<_>>()
+        };
+        let pairs = ids
+            .iter()
+            .flat_map(below)
+            .map(|pair| (pair, Pair::default()));
         Self {
             now,
-            history: vec![state.clone()],
-            state,
+            counts,
+            pairs: pairs.collect(),
             nodes,
             ledger: Ledger::default(),
-            random,
+            plan,
+            may_lose,
+            history: vec![image],
             wires: BTreeMap::new(),
-            pairs,
             isolated: BTreeMap::new(),
+            no_controller_until: now,
             transactions: Vec::new(),
-            decisions: Vec::new(),
+            answers: Vec::new(),
             syncs: Vec::new(),
             next_session: 0,
             next_value: 0,
+            led: BTreeMap::new(),
             calm: false,
             broken: None,
+            random,
         }
     }
 
@@ -135,122 +143,52 @@ impl World {
         Ok(())
     }
 
-    /// Nothing fails, nobody writes, and all must become well.
-    pub(super) fn heal(&mut self, millis: u64) -> Result<(), String> {
+    /// Nothing fails, nobody writes, and all must become well. How long that took.
+    pub(super) fn heal(&mut self, millis: u64) -> Result<u64, String> {
         self.calm = true;
-        self.isolated.clear();
-        for pair in self.pairs.values_mut() {
-            pair.cut_until = self.now;
-        }
-        let down: Vec<_> = self
-            .nodes
-            .values()
-            .filter(|n| !n.up)
-            .map(|n| n.id)
-            .collect();
-        down.into_iter().for_each(|id| self.restart(id));
-        let end = self.now + Duration::from_millis(millis);
+        self.mend();
+        let began = self.now;
+        let end = began + Duration::from_millis(millis);
         while self.now < end {
+            self.restart_all();
             self.step()?;
-            if self.converged().is_ok() {
-                return Ok(());
+            let looks = self.now.since_start().as_millis().is_multiple_of(50);
+            if looks && self.converged().is_ok() {
+                self.check_all()?;
+                return Ok(self.now.since(began).as_millis() as u64);
             }
         }
-        self.converged().map_err(|what| format!("R12: {what}"))
+        self.converged().map_err(|what| format!("R12: {what}"))?;
+        Ok(millis)
     }
 
-    fn chance(&mut self, one_in: u64) -> bool {
+    pub(super) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub(super) fn chance(&mut self, one_in: u64) -> bool {
         self.random.next().is_multiple_of(one_in)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.random.next() % bound.max(1)
     }
 
-    fn soon(&mut self, millis: u64) -> Monotonic {
+    pub(super) fn soon(&mut self, millis: u64) -> Monotonic {
         let wait = Duration::from_millis(self.below(millis));
         self.now + wait
     }
 
-    fn some_node(&mut self) -> NodeId {
-        id(1 + u32::try_from(self.below(3)).unwrap())
+    pub(super) fn some_node(&mut self) -> NodeId {
+        id(1 + u32::try_from(self.below(4)).unwrap())
     }
 
-    fn fail(&mut self) {
-        if self.chance(150) {
-            let until = self.soon(3000);
-            let at = usize::try_from(self.below(3)).unwrap();
-            let notices_at = self.soon(300);
-            if let Some(pair) = self.pairs.values_mut().nth(at) {
-                pair.cut_until = until;
-                pair.notices_at = pair.up.then_some(notices_at);
-            }
-        }
-        if self.chance(300) {
-            let (node, until) = (self.some_node(), self.soon(5000));
-            self.isolated.insert(node, until);
-        }
-        let victim = self.some_node();
-        if !self.nodes[&victim].up {
-            if self.chance(150) {
-                self.restart(victim);
-            }
-        } else if self.chance(400) {
-            self.crash(victim);
-        }
+    pub(super) fn is_awake(&self, node: NodeId) -> bool {
+        let node = &self.nodes[&node];
+        node.up && node.paused_until <= self.now
     }
 
-    fn crash(&mut self, victim: NodeId) {
-        let state = &self.state;
-        let holders = state.isr.iter().chain(&state.elr).filter(|n| **n != victim);
-        let spared = holders.filter(|n| !self.nodes[n].wiped).count();
-        let wipe = spared >= 2 && self.chance(4);
-        let survives = self.random.next();
-        let durable = self.state.counts == Counts::Durable;
-        let node = self.nodes.get_mut(&victim).unwrap();
-        node.up = false;
-        node.role = Role::Idle;
-        if wipe {
-            node.log = Log::default();
-            node.wiped = true;
-        } else if durable {
-            let unsynced = node.log.end() - node.log.durable;
-            let end = node.log.durable + survives % (unsynced + 1);
-            node.log.cut(end);
-            node.log.durable = end;
-        }
-        // The high watermark on disk is a hint, and old.
-        node.log.high_watermark = node.log.high_watermark.saturating_sub(survives % 7);
-        for ((a, b), pair) in &mut self.pairs {
-            if *a == victim || *b == victim {
-                pair.notices_at = pair.up.then_some(self.now);
-            }
-        }
-        self.notice_links();
-    }
-
-    fn restart(&mut self, id: NodeId) {
-        let wiped = std::mem::take(&mut self.nodes.get_mut(&id).unwrap().wiped);
-        let epoch = BrokerEpoch(self.state.version + 1);
-        self.change(|state| {
-            state.out(id, wiped);
-            for node in state.nodes.iter_mut().filter(|(node, ..)| *node == id) {
-                *node = (id, epoch, true);
-            }
-        });
-        let now = self.now;
-        let node = self.nodes.get_mut(&id).unwrap();
-        (node.up, node.broker_epoch, node.heartbeat_at) = (true, epoch, now);
-    }
-
-    /// One more version.
-    fn change(&mut self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state);
-        self.state.version += 1;
-        self.history.push(self.state.clone());
-    }
-
-    fn reaches_controller(&self, node: NodeId) -> bool {
+    pub(super) fn reaches_controller(&self, node: NodeId) -> bool {
         self.isolated
             .get(&node)
             .is_none_or(|until| *until <= self.now)
@@ -260,176 +198,77 @@ impl World {
         self.now = self.now + STEP;
         self.control();
         self.notice_links();
-        for id in [1, 2, 3].map(id) {
-            if self.nodes[&id].up {
-                self.hear(id);
+        let ids = self.ids();
+        for id in &ids {
+            if self.is_awake(*id) {
+                self.hear(*id);
             }
         }
         self.deliver();
         self.sync();
+        self.answer();
         let ticks = self.now.since_start().as_millis().is_multiple_of(100);
-        for id in [1, 2, 3].map(id) {
-            if self.nodes[&id].up {
-                self.work(id, ticks)?;
+        for id in &ids {
+            if self.is_awake(*id) {
+                self.work(*id, ticks)?;
             }
         }
-        self.check()
-    }
-
-    fn control(&mut self) {
-        let now = self.now;
-        let due = |at: &Monotonic| *at <= now;
-        let (ready, later) = std::mem::take(&mut self.transactions)
-            .into_iter()
-            .partition(|(at, _)| due(at));
-        self.transactions = later;
-        let ready: Vec<(Monotonic, Transaction)> = ready;
-        for (_, transaction) in ready {
-            let decision = if self.state.version == transaction.expected_version {
-                let isr = transaction
-                    .proposal
-                    .new_isr
-                    .iter()
-                    .map(|(node, _)| *node)
-                    .collect();
-                self.change(|state| state.set_isr(isr));
-                Decision::Committed(self.state.partition_epoch)
-            } else {
-                Decision::Unknown
-            };
-            if self.calm || !self.chance(3) {
-                let at = self.soon(200);
-                let epoch = transaction.proposal.partition_epoch;
-                self.decisions.push((at, transaction.node, epoch, decision));
-            }
-        }
-        for id in [1, 2, 3].map(id) {
-            let reaches = self.reaches_controller(id) && self.nodes[&id].up;
-            if reaches {
-                self.nodes.get_mut(&id).unwrap().heartbeat_at = now;
-            }
-            let silent = now.since(self.nodes[&id].heartbeat_at) > SESSION;
-            let fenced = self.state.fenced(id);
-            let current = self.state.broker_epoch(id) == self.nodes[&id].broker_epoch;
-            let caught_up = self.nodes[&id].image.version >= self.nodes[&id].broker_epoch.0;
-            let set = |state: &mut State, fenced| {
-                for node in state.nodes.iter_mut().filter(|(node, ..)| *node == id) {
-                    node.2 = fenced;
-                }
-            };
-            if silent && !fenced {
-                self.change(|state| {
-                    set(state, true);
-                    state.out(id, false);
-                });
-            } else if reaches && fenced && current && caught_up {
-                self.change(|state| {
-                    set(state, false);
-                    state.elect();
-                });
-            }
-        }
-    }
-
-    fn notice_links(&mut self) {
-        let now = self.now;
-        let mut changed = Vec::new();
-        for ((a, b), pair) in &mut self.pairs {
-            let alive = self.nodes[a].up && self.nodes[b].up;
-            if pair.notices_at.is_some_and(|at| at <= now) {
-                (pair.notices_at, pair.up) = (None, false);
-                changed.push((*a, *b, false));
-            } else if !pair.up && pair.notices_at.is_none() && alive && pair.cut_until <= now {
-                pair.up = true;
-                changed.push((*a, *b, true));
-            }
-        }
-        for (a, b, up) in changed {
-            self.wires.remove(&(a, b));
-            self.wires.remove(&(b, a));
-            for (me, peer) in [(a, b), (b, a)] {
-                self.link_changed(me, peer, up);
-            }
-        }
-    }
-
-    fn link_changed(&mut self, me: NodeId, peer: NodeId, up: bool) {
-        let (now, mut out, mut done) = (self.now, Vec::new(), Vec::new());
-        match &mut self.nodes.get_mut(&me).unwrap().role {
-            Role::Following(follower) if follower.leader() == Some(peer) => {
-                if up {
-                    follower.link_up(now, &mut out);
-                } else {
-                    follower.link_down(now);
-                }
-            }
-            Role::Leading(leading) if !up => {
-                let of_peer = leading.feeds.iter().filter(|(_, feed)| feed.node == peer);
-                let sessions: Vec<u64> = of_peer.map(|(session, _)| *session).collect();
-                for session in sessions {
-                    leading.feeds.remove(&session);
-                    leading.machine.session_lost(session, &mut done);
-                }
-            }
-            Role::Following(_) | Role::Leading(_) | Role::Idle => {}
-        }
-        self.follow(me, out);
-        self.lead(me, done);
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
-        let pair = self.pairs[&(from.min(to), from.max(to))];
-        if !pair.up || pair.notices_at.is_some() {
-            return;
-        }
-        let arrives = self.soon(30);
-        let wire = self.wires.entry((from, to)).or_default();
-        let after = wire
-            .queue
-            .back()
-            .map_or(arrives, |(last, _)| arrives.max(*last));
-        wire.queue.push_back((after, message));
-    }
-
-    fn deliver(&mut self) {
-        let directions: Vec<_> = self.wires.keys().copied().collect();
-        for (from, to) in directions {
-            loop {
-                let pair = self.pairs[&(from.min(to), from.max(to))];
-                let wire = self.wires.entry((from, to)).or_default();
-                let due = wire.queue.front().is_some_and(|(at, _)| *at <= self.now);
-                if !due || pair.notices_at.is_some() {
-                    break;
-                }
-                if let Some((_, message)) = wire.queue.pop_front() {
-                    self.receive(to, from, message);
-                }
-            }
+        if ticks {
+            self.check_all()
+        } else {
+            self.check()
         }
     }
 
     fn sync(&mut self) {
         let now = self.now;
-        let (ready, later) = std::mem::take(&mut self.syncs)
-            .into_iter()
-            .partition(|(at, ..)| *at <= now);
+        let waiting = std::mem::take(&mut self.syncs);
+        let (ready, later) = waiting.into_iter().partition(|(at, _)| *at <= now);
         self.syncs = later;
-        let ready: Vec<(Monotonic, NodeId, BrokerEpoch, LeaderEpoch, u64)> = ready;
-        for (_, id, broker_epoch, epoch, end) in ready {
-            let node = self.nodes.get_mut(&id).unwrap();
-            let same = match &node.role {
-                Role::Leading(leading) => leading.machine.leader_epoch() == epoch,
-                Role::Following(follower) => follower.leader_epoch() == epoch,
-                Role::Idle => false,
-            };
-            if node.up && node.broker_epoch == broker_epoch && same {
-                node.log.durable = node.log.durable.max(end.min(node.log.end()));
+        let ready: Vec<(Monotonic, Sync)> = ready;
+        for (_, sync) in ready {
+            let node = self.nodes.get_mut(&sync.node).unwrap();
+            let log = &mut node.log;
+            if node.up && node.broker_epoch == sync.process && log.cuts == sync.cuts {
+                log.durable = log.durable.max(sync.end.min(log.end()));
             }
         }
     }
-}
 
-#[path = "mail.rs"]
-mod mail;
-#[path = "owner.rs"]
-mod owner;
+    /// The controller's answers arrive.
+    fn answer(&mut self) {
+        let now = self.now;
+        let waiting = std::mem::take(&mut self.answers);
+        let (ready, later) = waiting.into_iter().partition(|(at, _)| *at <= now);
+        self.answers = later;
+        let ready: Vec<(Monotonic, Answer)> = ready;
+        for (_, answer) in ready {
+            let mut out = Vec::new();
+            let awake = self.is_awake(answer.node);
+            let node = self.nodes.get_mut(&answer.node).unwrap();
+            if let Role::Leading(leading) = &mut node.role
+                && awake
+            {
+                let machine = &mut leading.machine;
+                machine.decided(answer.partition_epoch, answer.decision, now, &mut out);
+            }
+            self.lead(answer.node, out);
+        }
+    }
+
+    /// A message is put on the wire, if its sender still has a link.
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let side = usize::from(from > to);
+        let pair = &self.pairs[&(from.min(to), from.max(to))];
+        if !pair.open[side] {
+            return;
+        }
+        let generation = pair.generation;
+        let arrives = self.soon(30);
+        let queue = self.wires.entry((to, from)).or_default();
+        let after = queue
+            .back()
+            .map_or(arrives, |(last, ..)| arrives.max(*last));
+        queue.push_back((after, generation, message));
+    }
+}
