@@ -1,11 +1,12 @@
 //! `cargo xtask tidy`: what rustc and clippy cannot see.
 //!
-//! Layers and purity as a table, the shape of files, wording, and the tie between invariant ids
-//! in the docs and in the code. It reads the tree and `cargo metadata`; it changes nothing.
+//! Layers and purity as a table, the shape of files, wording, and the ties between invariant ids
+//! and names of tests in the docs and in the code. It reads the tree and `cargo metadata`; it changes nothing.
 
 mod files;
 mod invariants;
 mod layers;
+mod scenarios;
 mod source;
 mod wording;
 
@@ -50,6 +51,7 @@ pub(crate) fn tidy() -> Result<()> {
     findings.extend(tree.iter().flat_map(files::check));
     findings.extend(tree.iter().flat_map(wording::check));
     findings.extend(invariants::check(&tree));
+    findings.extend(scenarios::check(&tree));
     findings.sort();
     for finding in &findings {
         println!("{finding}");
