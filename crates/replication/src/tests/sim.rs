@@ -16,6 +16,7 @@ mod mail;
 mod metadata;
 mod node;
 mod owner;
+mod plays;
 mod trouble;
 mod world;
 

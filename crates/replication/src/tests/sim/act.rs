@@ -119,7 +119,7 @@ impl World {
         let (delay, again) = (self.soon(300), self.soon(self.plan.held_ms * 3));
         let held = self.soon(self.plan.held_ms);
         let isolated = !self.reaches_controller(transaction.node);
-        if self.calm {
+        if self.calm || !self.plan.lossy && !isolated {
             self.transactions.push((delay, transaction));
             return;
         }

@@ -206,7 +206,7 @@ impl World {
         let ready: Vec<(_, Transaction)> = ready;
         for (_, transaction) in ready {
             let decision = self.decide(&transaction);
-            if self.calm || !self.chance(3) {
+            if self.calm || !self.plan.lossy || !self.chance(3) {
                 let at = self.soon(200);
                 self.answers.push((
                     at,

@@ -201,6 +201,8 @@ pub(super) struct Node {
     pub(super) paused_until: Monotonic,
     /// Its disk takes nothing until then.
     pub(super) full_until: Monotonic,
+    /// No metadata comes until then, though it is alive.
+    pub(super) deaf_until: Monotonic,
     /// When the leader's newest frame was sent, to be echoed.
     pub(super) newest: Monotonic,
     /// The epoch it is in, the high watermark it had in that, and whether it cut its log in that.

@@ -19,7 +19,9 @@ impl World {
     /// The node hears of the next version of the metadata, or of the newest.
     pub(super) fn hear(&mut self, me: NodeId) {
         let lag = if self.calm { 1 } else { 8 };
-        let controlled = self.now >= self.no_controller_until && self.reaches_controller(me);
+        let controlled = self.now >= self.no_controller_until
+            && self.reaches_controller(me)
+            && self.now >= self.nodes[&me].deaf_until;
         let heard = self.nodes[&me].heard;
         if controlled && heard < self.history.len() && self.chance(lag) {
             let heard = if self.chance(3) {

@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) held_ms: u64,
     /// A leader writes in one of so many steps.
     pub(super) writes: u64,
+    /// Proposals and answers to them get lost and come twice.
+    pub(super) lossy: bool,
 }
 
 impl Plan {
@@ -56,6 +58,29 @@ impl Plan {
             damage: some(2).is_some(),
             held_ms: some(3000).unwrap_or(300),
             writes: some(20).unwrap_or(3),
+            lossy: true,
+        }
+    }
+
+    /// Nothing goes wrong by itself.
+    pub(super) fn none() -> Self {
+        Self {
+            cuts: None,
+            isolation: None,
+            pauses: None,
+            crashes: None,
+            wipes: false,
+            power: false,
+            no_controller: None,
+            min_isr: None,
+            moves: None,
+            elections: None,
+            full_disks: None,
+            retention: None,
+            damage: false,
+            held_ms: 300,
+            writes: 4,
+            lossy: false,
         }
     }
 }
@@ -203,21 +228,30 @@ impl World {
         (node.up, node.paused_until) = (false, self.now);
         node.role = Role::Idle;
         node.seen.1 = 0;
-        let unsynced = node.log.end() - node.log.durable;
         if wipe {
             node.log = super::node::Log::default();
             node.end = End::Wiped;
         } else if power && (!written || spare) {
-            let end = node.log.durable + survives % (unsynced + 1);
-            node.log.cut(end);
-            node.log.durable = end;
-            if written && node.end == End::Harmless {
-                node.end = End::Lossy;
-            }
+            self.lose_power(victim, survives);
         }
         // The high watermark on disk is a hint, and old.
-        let hint = node.log.high_watermark.saturating_sub(survives % 7);
-        node.log.high_watermark = hint.max(node.log.start);
+        let log = &mut self.nodes.get_mut(&victim).unwrap().log;
+        let hint = log.high_watermark.saturating_sub(survives % 7);
+        log.high_watermark = hint.max(log.start);
+    }
+
+    /// What was not synced is gone, but for a part of it.
+    pub(super) fn lose_power(&mut self, victim: NodeId, survives: u64) {
+        let written = self.counts == Counts::Written;
+        let node = self.nodes.get_mut(&victim).unwrap();
+        (node.up, node.role, node.seen.1) = (false, Role::Idle, 0);
+        let unsynced = node.log.end() - node.log.durable;
+        let end = node.log.durable + survives % (unsynced + 1);
+        node.log.cut(end);
+        node.log.durable = end;
+        if written && node.end == End::Harmless {
+            node.end = End::Lossy;
+        }
     }
 
     /// Nothing fails from now on.

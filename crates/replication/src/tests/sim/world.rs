@@ -93,6 +93,7 @@ impl World {
                 paused_until: now,
                 full_until: now,
                 newest: Monotonic::default(),
+                deaf_until: now,
                 seen: (LeaderEpoch::new(0), 0, false),
             };
             (node.id, node)
@@ -131,6 +132,24 @@ impl World {
             broken: None,
             random,
         }
+    }
+
+    /// A world in which nothing fails by itself.
+    pub(super) fn still(seed: u64, counts: Counts, recovery: &str) -> Self {
+        let mut world = Self::new(seed);
+        (world.plan, world.counts) = (Plan::none(), counts);
+        world.may_lose = recovery != "none";
+        world.history = vec![cluster(counts, 2, recovery)];
+        world
+    }
+
+    /// Time passes.
+    pub(super) fn play(&mut self, millis: u64) -> Result<(), String> {
+        let end = self.now + Duration::from_millis(millis);
+        while self.now < end {
+            self.step()?;
+        }
+        Ok(())
     }
 
     /// Everything may fail.
