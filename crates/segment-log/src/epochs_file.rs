@@ -108,12 +108,17 @@ pub(crate) fn append(
 
 /// Replaces the file by one with all of `vector`, durably.
 pub(crate) fn rewrite(disk: &dyn Disk, dir: &Path, vector: &EpochVector) -> io::Result<()> {
+    write(disk, dir, vector)?;
+    disk.sync_dir(dir)
+}
+
+/// Replaces the file by one with all of `vector`. Its name is durable once the directory is synced.
+pub(crate) fn write(disk: &dyn Disk, dir: &Path, vector: &EpochVector) -> io::Result<()> {
     let mut bytes = header();
     for entry in vector.entries() {
         encode(*entry, &mut bytes);
     }
-    replace(disk, &dir.join(layout::EPOCHS), &bytes)?;
-    disk.sync_dir(dir)
+    replace(disk, &dir.join(layout::EPOCHS), &bytes)
 }
 
 #[cfg(test)]

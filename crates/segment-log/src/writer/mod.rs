@@ -239,12 +239,13 @@ impl LogWriter {
         log.disk().create_dir(&log.dir)?;
         log.dirty.lock().parent = true;
         meta::write(log.disk(), &log.dir, &log.identity)?;
-        // From here on a log without a checkpoint has lost it.
-        Checkpoint::empty(log.log_start()).write(log.disk(), &log.dir)?;
         let vector = log.epochs.load_full();
         if !vector.entries().is_empty() {
-            self.write_epochs(&vector, None)?;
+            epochs_file::write(log.disk(), &log.dir, &vector)?;
+            self.epochs_in_file = Some(vector.entries().len());
         }
+        // Syncs all their names, once. From here on a log without a checkpoint has lost it.
+        Checkpoint::empty(log.log_start()).write(log.disk(), &log.dir)?;
         log.has_dir.store(true, Ordering::Release);
         Ok(())
     }
