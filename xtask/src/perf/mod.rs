@@ -1,10 +1,12 @@
-//! `cargo xtask perf`: a real node under load.
+//! `cargo xtask perf`: a real node under load, and a real cluster of three.
 //!
-//! Starts a release node on loopback in an empty folder, lets the load generator
-//! (`plimsoll-loadgen` of the benches) drive it and watch its process, and adds from a second,
-//! shorter run under `strace` the system calls. It prints a table and a JSON line a metric;
-//! `--keep` writes both to `docs/perf/runs/`.
+//! Starts release nodes on loopback in empty folders, lets the load generator (`plimsoll-loadgen`
+//! of the benches) drive them and watch their processes, and adds, for a node that is alone, from a
+//! second, shorter run under `strace` the system calls. It prints a table and a JSON line a metric;
+//! `--keep` writes both to `docs/perf/runs/`. In a cluster every partition has a replica on each
+//! node; all nodes and the generator share this machine.
 
+mod fleet;
 mod report;
 mod sample;
 
@@ -15,8 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use self::fleet::Fleet;
 use self::report::{Metric, Run};
-use crate::node::{Node, Place, rss_bytes, scratch};
+use crate::node::{rss_bytes, scratch};
 use crate::run::{answers, output, run};
 use crate::workspace::{self, cargo, target_dir};
 
@@ -28,6 +31,9 @@ const TRACED: Duration = Duration::from_secs(3);
 pub(crate) struct PerfArgs {
     /// Only scenarios whose name contains this
     filter: Option<String>,
+    /// Only with so many nodes: 1 or 3
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5))]
+    nodes: Option<u32>,
     /// How long each scenario is measured
     #[arg(long, default_value_t = 10)]
     seconds: u64,
@@ -49,17 +55,26 @@ pub(crate) fn perf(args: &PerfArgs) -> Result<()> {
     let scenarios = scenarios(&generator, args.filter.as_deref())?;
     let trace = !args.no_syscalls && can_trace();
     let mut report = Run::new()?;
-    for scenario in scenarios {
-        println!("\n==== {scenario} ====");
-        let bench = Bench {
-            node: &node,
-            generator: &generator,
-            scenario: &scenario,
-            args,
-        };
-        let measured = bench.measured()?;
-        let traced = if trace { bench.traced()? } else { Vec::new() };
-        report.add(&scenario, measured.into_iter().chain(traced));
+    let fleets = args.nodes.map_or_else(|| vec![1, 3], |nodes| vec![nodes]);
+    for nodes in fleets {
+        for scenario in &scenarios {
+            let bench = Bench {
+                node: &node,
+                nodes,
+                generator: &generator,
+                scenario,
+                args,
+            };
+            let name = bench.name();
+            println!("\n==== {name} ====");
+            let measured = bench.measured()?;
+            let traced = if trace && nodes == 1 {
+                bench.traced()?
+            } else {
+                Vec::new()
+            };
+            report.add(&name, measured.into_iter().chain(traced));
+        }
     }
     report.print();
     if args.keep {
@@ -104,20 +119,29 @@ fn can_trace() -> bool {
     can
 }
 
-/// One scenario against one node.
+/// One scenario against one node, or a cluster.
 struct Bench<'a> {
     node: &'a Path,
+    nodes: u32,
     generator: &'a Path,
     scenario: &'a str,
     args: &'a PerfArgs,
 }
 
 impl Bench<'_> {
-    /// What the generator measures, of itself and of the node's process.
+    fn name(&self) -> String {
+        match self.nodes {
+            1 => self.scenario.to_owned(),
+            nodes => format!("{}, {nodes} nodes", self.scenario),
+        }
+    }
+
+    /// What the generator measures, of itself and of the nodes' processes.
     fn measured(&self) -> Result<Vec<Metric>> {
-        let node = Place::new(self.node, &scratch("perf")?)?.start()?;
-        let idle = rss_bytes(node.pid()).context("the node ended before the load")?;
-        let mut metrics = self.generate(&node, self.args.seconds, &[])?;
+        let fleet = Fleet::start(self.node, &scratch("perf")?, self.nodes)?;
+        let idle = fleet.pids().into_iter().map(rss_bytes).sum::<Option<u64>>();
+        let idle = idle.context("a node ended before the load")?;
+        let mut metrics = self.generate(&fleet, self.args.seconds, &[])?;
         metrics.push(Metric::new(
             "broker_rss_before",
             sample::as_f64(idle),
@@ -129,17 +153,17 @@ impl Bench<'_> {
     /// The node's system calls under the same load, counted in a run of its own.
     fn traced(&self) -> Result<Vec<Metric>> {
         let dir = scratch("perf-traced")?;
-        let node = Place::new(self.node, &dir)?.start()?;
+        let fleet = Fleet::start(self.node, &dir, 1)?;
         let counts = dir.join("strace.txt");
         let mut strace = Command::new("strace")
-            .args(["-c", "-f", "-q", "-p", &node.pid().to_string(), "-o"])
+            .args(["-c", "-f", "-q", "-p", &fleet.joined_pids(), "-o"])
             .arg(&counts)
             .spawn()
             .context("start strace")?;
         // Without a warm-up, so that calls and requests are counted over the same time.
-        let generated = self.generate(&node, TRACED.as_secs(), &["--warmup-seconds", "0"]);
+        let generated = self.generate(&fleet, TRACED.as_secs(), &["--warmup-seconds", "0"]);
         // It writes its counts when what it watches ends.
-        node.terminate()?;
+        fleet.terminate()?;
         strace.wait()?;
         let requests: f64 = generated?
             .iter()
@@ -149,16 +173,17 @@ impl Bench<'_> {
         sample::syscalls(&counts, requests)
     }
 
-    fn generate(&self, node: &Node, seconds: u64, more: &[&str]) -> Result<Vec<Metric>> {
+    fn generate(&self, fleet: &Fleet, seconds: u64, more: &[&str]) -> Result<Vec<Metric>> {
         let mut command = Command::new(self.generator);
         command
             .args([
                 "run",
                 self.scenario,
                 "--bootstrap-server",
-                &node.bootstrap(),
+                &fleet.bootstrap(),
             ])
-            .args(["--pid", &node.pid().to_string()])
+            .args(["--pid", &fleet.joined_pids()])
+            .args(["--replication-factor", &self.nodes.to_string()])
             .args(["--seconds", &seconds.to_string(), "--output", "jsonl"])
             .args(more)
             .args(&self.args.loadgen);

@@ -27,7 +27,7 @@ pub(crate) struct Lane {
 impl Target {
     /// Makes the topic, and waits until all its partitions have a leader.
     pub(crate) async fn prepare(args: &RunArgs, load: &Load) -> Result<Self> {
-        let mut config = ClientConfig::new([args.bootstrap_server.as_str()]);
+        let mut config = ClientConfig::new(args.bootstrap_server.split(','));
         config.client_id = "plimsoll-loadgen".to_owned();
         config.max_in_flight = load.in_flight;
         config.unknown_topic_grace = Duration::from_secs(10);
