@@ -40,6 +40,8 @@ pub struct Follower {
     damaged: bool,
     /// It may be elected without loss, as far as is known.
     may_lead: bool,
+    /// The leader has said that it has no session of this replica and does not count it.
+    released: bool,
     /// Where the log ended when it last moved in this session, and when.
     moved: (Offset, Monotonic),
     /// The leader's log end, as far as it has told.
@@ -71,6 +73,7 @@ impl Follower {
             aside: false,
             damaged: false,
             may_lead: true,
+            released: false,
             moved: (Offset::ZERO, now),
             leader_end: Offset::ZERO,
         };
@@ -106,6 +109,7 @@ impl Follower {
             FollowerState::Waiting
             | FollowerState::Pausing { .. }
             | FollowerState::Attaching { .. }
+            | FollowerState::Withdrawn { .. }
             | FollowerState::Rebuilding { .. }
             | FollowerState::Suspect { .. } => None,
         }
@@ -125,7 +129,9 @@ impl Follower {
         match self.state {
             // The disk is at work; what comes out of it is met by the next attach.
             FollowerState::Working { .. } => self.pause(now),
-            FollowerState::Suspect { .. } | FollowerState::Rebuilding { .. } => {}
+            FollowerState::Suspect { .. }
+            | FollowerState::Withdrawn { .. }
+            | FollowerState::Rebuilding { .. } => {}
             FollowerState::Waiting
             | FollowerState::Pausing { .. }
             | FollowerState::Attaching { .. }
@@ -292,6 +298,7 @@ impl Follower {
             | FollowerState::Pausing { .. }
             | FollowerState::Attaching { .. }
             | FollowerState::Streaming { .. }
+            | FollowerState::Withdrawn { .. }
             | FollowerState::Suspect { .. } => return,
         };
         match result {
@@ -384,7 +391,9 @@ impl Follower {
                     self.ask(now, out);
                 }
             }
-            FollowerState::Pausing { until } | FollowerState::Suspect { until } => {
+            FollowerState::Pausing { until }
+            | FollowerState::Withdrawn { until }
+            | FollowerState::Suspect { until } => {
                 if now >= until {
                     self.ask(now, out);
                 }
@@ -460,6 +469,7 @@ impl Follower {
         };
         let until = now + self.timing.attach;
         self.state = FollowerState::Attaching { until };
+        self.released = false;
         out.push(FollowerAction::SendAttach {
             leader,
             leader_epoch: self.term.leader_epoch,

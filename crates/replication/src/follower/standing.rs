@@ -37,24 +37,50 @@ impl Follower {
 
     /// What this replica holds is not to be believed. Whoever says so has the controller take it
     /// out of ISR and ELR; until that is known here its log stays, which may be the only copy.
+    /// Meanwhile it neither attaches nor acknowledges, so that nobody proposes it again.
     pub fn damaged(&mut self, now: Monotonic, out: &mut Vec<FollowerAction>) {
         self.damaged = true;
         self.begin_with_nothing(now, out);
     }
 
-    /// If that is due; whether it was.
+    /// The leader's answer to [`FollowerAction::Withdraw`]: it has no session of this replica, and
+    /// whether it counts there, in the ISR or as proposed.
+    pub fn released(&mut self, counts: bool, now: Monotonic, out: &mut Vec<FollowerAction>) {
+        if matches!(self.state, FollowerState::Withdrawn { .. }) {
+            self.released = !counts;
+            if !counts {
+                self.begin_with_nothing(now, out);
+            }
+        }
+    }
+
+    /// Takes a damaged replica as far as it may go by now; whether it is damaged.
+    ///
+    /// Invariant R3: nothing is put aside while it is in ISR or ELR here, nor before the leader has
+    /// said, after the last session, that it is not proposed. A proposal that leads back into the
+    /// ISR could otherwise be committed after the log is gone.
     pub(super) fn begin_with_nothing(
         &mut self,
         now: Monotonic,
         out: &mut Vec<FollowerAction>,
     ) -> bool {
-        let begun = matches!(self.state, FollowerState::Rebuilding { .. });
-        let wanted = self.damaged && self.term.leader.is_some() && !begun;
-        if !wanted || breached(Guard::ResetSparesMembers, !self.may_lead) {
+        if !self.damaged || self.term.leader.is_none() {
             return false;
+        }
+        if matches!(self.state, FollowerState::Rebuilding { .. }) {
+            return true;
         }
         if let Some(session) = self.session() {
             out.push(FollowerAction::Detach { session });
+        }
+        let free = self.released && !self.may_lead;
+        if breached(Guard::ResetSparesMembers, free) {
+            if !self.released {
+                out.push(FollowerAction::Withdraw);
+            }
+            let until = now + self.timing.attach;
+            self.state = FollowerState::Withdrawn { until };
+            return true;
         }
         self.aside = true;
         let until = now + self.timing.confirm;

@@ -139,6 +139,11 @@ pub enum FollowerState {
         /// By this session.
         session: u64,
     },
+    /// What is here is not to be believed, and others may count on it still.
+    Withdrawn {
+        /// When it asks whether they do.
+        until: Monotonic,
+    },
     /// Begins with nothing, as what was here is not to be believed.
     Rebuilding {
         /// When it looks again.
@@ -210,9 +215,11 @@ pub enum FollowerAction {
         /// Its log start.
         log_start: Offset,
     },
-    /// Have the controller take this replica out of ISR and ELR: it lacks what is committed. The
-    /// log is `damaged` then, which is for the owner to remember.
+    /// Have the controller take this replica out of ISR and ELR: it lacks what is committed. Once it
+    /// is out its leader feeds it again, from what it has.
     ReportLoss,
+    /// Tell the leader that no session is wanted, and bring its answer by `released`.
+    Withdraw,
     /// The log that was put aside is not needed any more.
     DiscardAside,
     /// Ask for newer metadata: the leader is not who it was thought to be.

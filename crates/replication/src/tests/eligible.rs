@@ -163,14 +163,26 @@ pub(super) fn a_damaged_log_stays_until_its_replica_is_out_of_isr_and_elr() {
     let mut follower = follower(&mut out);
     out.clear();
     follower.damaged(ms(10), &mut out);
+    assert_eq!(out, [FollowerAction::Withdraw]);
     follower.standing(true, true, ms(20), &mut out);
     follower.standing(false, true, ms(30), &mut out);
-    assert!(!begins_anew(&out), "{out:?}");
+    // The leader has proposed it, or not heard that it is out.
+    follower.released(true, ms(35), &mut out);
     follower.standing(false, false, ms(40), &mut out);
+    follower.tick(at(10), ms(900), &mut out);
+    assert!(!begins_anew(&out), "{out:?}");
+    // It asks again, and does not attach meanwhile.
+    out.clear();
+    follower.tick(at(10), ms(2_000), &mut out);
+    assert_eq!(out, [FollowerAction::Withdraw]);
+    follower.standing(false, true, ms(2_010), &mut out);
+    follower.released(false, ms(2_020), &mut out);
+    assert!(!begins_anew(&out), "the leader alone does not decide");
+    follower.standing(false, false, ms(2_030), &mut out);
     assert!(begins_anew(&out));
     // It fails once, and is tried again.
     out.clear();
-    follower.worked(Err(LocalFault::IoError), ms(50), &mut out);
+    follower.worked(Err(LocalFault::IoError), ms(2_050), &mut out);
     follower.tick(Offset::ZERO, ms(5_000), &mut out);
     assert!(begins_anew(&out));
     out.clear();

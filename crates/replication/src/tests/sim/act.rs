@@ -216,6 +216,7 @@ impl World {
                     None
                 }
                 FollowerAction::DiscardAside
+                | FollowerAction::Withdraw
                 | FollowerAction::RefreshMetadata
                 | FollowerAction::Event(_) => None,
             };
