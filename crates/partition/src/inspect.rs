@@ -125,15 +125,30 @@ impl Partition {
             match reader.read(at, end, budget, Minimum::OneBatch) {
                 Ok(slices) if slices.next > at => {
                     let epochs = reader.epochs();
+                    // The log may start inside of a batch.
+                    let mut expected = (at > reader.log_start()).then_some(at);
                     for chunk in &slices.chunks {
                         scrubbed.bytes += chunk.len() as u64;
-                        if let Some(damage) = check(chunk, &epochs, slices.next) {
+                        if let Some(damage) = check(chunk, &epochs, &mut expected, slices.next) {
                             reader.report(damage);
                             scrubbed.damage.push(damage);
                             break;
                         }
                     }
                     at = slices.next;
+                }
+                // There is something, and it does not begin here.
+                Ok(slices) if slices.chunks.is_empty() && slices.next < end => {
+                    let damage = Damage {
+                        segment: at,
+                        position: 0,
+                        from: at,
+                        until: end,
+                        kind: DamageKind::Stamp,
+                    };
+                    reader.report(damage);
+                    scrubbed.damage.push(damage);
+                    at = end;
                 }
                 Err(LogReadError::Damaged(damage)) => {
                     scrubbed.damage.push(damage);
@@ -176,10 +191,14 @@ fn last_end(chunk: &[u8]) -> Option<Offset> {
 
 /// The first batch of `chunk` whose checksum does not hold, or whose offset or epoch, which the
 /// checksum leaves out, cannot be what was written. What lies behind it up to `until` is in doubt.
-fn check(chunk: &[u8], epochs: &EpochVector, until: Offset) -> Option<Damage> {
+fn check(
+    chunk: &[u8],
+    epochs: &EpochVector,
+    expected: &mut Option<Offset>,
+    until: Offset,
+) -> Option<Damage> {
     let mut rest = chunk;
     let mut position = 0;
-    let mut expected: Option<Offset> = None;
     while !rest.is_empty() {
         let batch = Batch::parse(rest).ok();
         let header = batch.as_ref().map(|batch| *batch.header());
@@ -203,7 +222,7 @@ fn check(chunk: &[u8], epochs: &EpochVector, until: Offset) -> Option<Damage> {
             });
         }
         let length = batch.map_or(rest.len(), |batch| batch.bytes().len());
-        expected = header.map(|header| header.end());
+        *expected = header.map(|header| header.end());
         position += length as u64;
         rest = rest.get(length..)?;
     }

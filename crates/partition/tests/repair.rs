@@ -340,6 +340,43 @@ fn who_alone_is_in_sync_leads_on_in_its_epoch_when_nothing_was_given_up() {
     assert!(matches!(*partition.role(), Role::Leader { .. }));
 }
 
+fn flip(file: &std::path::Path, at: u64) {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+}
+
+#[test]
+fn scrubbing_finds_a_changed_bit_wherever_it_is_in_the_last_segment() {
+    let bytes = {
+        let bed = Bed::new(1);
+        let partition = bed.open(config(OS));
+        lead(&partition, 1, IsrRule::alone());
+        append(&partition, "k", &["first"]);
+        append(&partition, "k", &["second"]);
+        partition.reader().size_bytes()
+    };
+    for at in 0..bytes {
+        let bed = Bed::new(1);
+        let partition = bed.open(config(OS));
+        lead(&partition, 1, IsrRule::alone());
+        append(&partition, "k", &["first"]);
+        append(&partition, "k", &["second"]);
+        assert!(partition.scrub(1 << 20).damage.is_empty());
+        flip(&bed.files(".log")[0], at);
+        let mut found = 0;
+        for _ in 0..4 {
+            found += partition.scrub(1 << 20).damage.len();
+        }
+        assert!(found > 0, "byte {at}");
+    }
+}
+
 #[test]
 fn scrubbing_finds_a_changed_bit_that_nobody_read() {
     let bed = Bed::new(1);
@@ -360,15 +397,7 @@ fn scrubbing_finds_a_changed_bit_that_nobody_read() {
         panic!("a round ends");
     };
     assert!(round().is_empty());
-    let file = &bed.files(".log")[1];
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(file)
-        .unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, 75).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], 75).unwrap();
+    flip(&bed.files(".log")[1], 75);
     let found = round();
     assert_eq!(found.len(), 1);
     let read = partition.read(found[0].from, 1 << 20, Minimum::OneBatch);
