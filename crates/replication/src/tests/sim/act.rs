@@ -135,7 +135,7 @@ impl World {
     }
 
     /// A replica says that it lacks what is committed.
-    fn report_loss(&mut self, me: NodeId, process: BrokerEpoch) {
+    pub(super) fn report_loss(&mut self, me: NodeId, process: BrokerEpoch) {
         if self.reaches_controller(me) {
             self.rule(|image| rules::report_corrupt(image, me, process, &[key()]));
         }
@@ -180,6 +180,7 @@ impl World {
                 }
                 FollowerAction::ResetTo { start, epochs, .. } => {
                     node.log = Log::begin(start.get(), epochs, node.log.cuts + 1);
+                    node.damaged = false;
                     node.seen = (node.seen.0, 0, true);
                     follower.worked(Ok(start), now, &mut more);
                     None
@@ -215,8 +216,8 @@ impl World {
                     self.report_loss(me, process);
                     None
                 }
+                FollowerAction::Withdraw => Some(Message::Withdraw),
                 FollowerAction::DiscardAside
-                | FollowerAction::Withdraw
                 | FollowerAction::RefreshMetadata
                 | FollowerAction::Event(_) => None,
             };

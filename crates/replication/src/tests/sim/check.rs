@@ -183,6 +183,9 @@ impl World {
         }
         for id in image.replicas.iter() {
             let (node, end) = (&self.nodes[id], leader.log.end());
+            if node.damaged {
+                return Err(format!("{id} still has a damaged log"));
+            }
             let start = node.log.start.max(leader.log.start);
             if node.log.end() != end || node.log.slice(start, end) != leader.log.slice(start, end) {
                 return Err(format!("{id} and its leader {} differ", leader.id));

@@ -93,6 +93,14 @@ impl World {
                 leading.feeds.remove(&session);
                 leading.machine.nack(session, why, now, &mut done);
             }
+            (Role::Leading(leading), Message::Withdraw) => {
+                let of_peer = leading.feeds.extract_if(.., |_, feed| feed.node == from);
+                for (session, _) in of_peer {
+                    leading.machine.session_lost(session, &mut done);
+                }
+                let counts = leading.tenure.rule.maximal_isr.contains(&from);
+                reply = Some(Message::Released { counts });
+            }
             (Role::Leading(leading), Message::Detach { session }) => {
                 leading.feeds.remove(&session);
                 leading.machine.session_lost(session, &mut done);
@@ -145,6 +153,7 @@ impl World {
                         };
                         follower.attached(&attached, &log, now, &mut out);
                     }
+                    Message::Released { counts } => follower.released(counts, now, &mut out),
                     Message::Refused { why } => follower.refused(why, now, &mut out),
                     Message::Append {
                         head,
@@ -173,6 +182,7 @@ impl World {
                     Message::Attach { .. }
                     | Message::Ack { .. }
                     | Message::Nack { .. }
+                    | Message::Withdraw
                     | Message::Detach { .. } => {}
                 }
             }

@@ -277,7 +277,7 @@ impl World {
                 last_epoch: node.log.records.last().map(|r| LeaderEpoch::new(r.0)),
                 log_end: at(node.log.end()),
                 durable_end: at(node.log.durable),
-                trusted: true,
+                trusted: !node.damaged,
             }
         };
         let wish = RecoverUnclean {

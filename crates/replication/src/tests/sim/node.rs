@@ -201,6 +201,8 @@ pub(super) struct Node {
     pub(super) paused_until: Monotonic,
     /// Its disk takes nothing until then.
     pub(super) full_until: Monotonic,
+    /// A bit of its log has flipped, and it knows: nobody is to be fed from it.
+    pub(super) damaged: bool,
     /// No metadata comes until then, though it is alive.
     pub(super) deaf_until: Monotonic,
     /// When the leader's newest frame was sent, to be echoed.
@@ -249,5 +251,9 @@ pub(super) enum Message {
     },
     Detach {
         session: u64,
+    },
+    Withdraw,
+    Released {
+        counts: bool,
     },
 }

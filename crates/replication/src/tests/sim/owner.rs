@@ -59,10 +59,12 @@ impl World {
             // What nobody asks for any more is deleted.
             (node.role, node.applied) = (Role::Idle, true);
             node.log = Log::begin(0, Vec::new(), node.log.cuts + 1);
-            node.seen.1 = 0;
+            (node.seen.1, node.damaged) = (0, false);
             return;
         }
         let (epoch, leader) = (partition.leader_epoch, partition.leader);
+        let in_isr = partition.isr.contains(&me);
+        let may_lead = in_isr || partition.elr.contains(&me);
         let to_lead = leader == Some(me);
         let leads = matches!(&node.role, Role::Leading(l) if l.machine.leader_epoch() == epoch);
         // A follower has promised its last leader not to lead for a while.
@@ -83,7 +85,7 @@ impl World {
                     .metadata(view(&node.image, counts), now, &mut done);
             }
             Role::Following(f) if !to_lead && f.leader_epoch() == epoch && f.leader() == leader => {
-                f.in_isr(partition.isr.contains(&me), &mut out);
+                f.standing(in_isr, may_lead, now, &mut out);
             }
             Role::Leading(_) | Role::Following(_) | Role::Idle if to_lead => {
                 return self.take_lead(me);
@@ -110,7 +112,11 @@ impl World {
                     node.log.cut(node.log.high_watermark);
                 }
                 let linked = leader.is_some_and(|leader| peers.get(&leader) == Some(&true));
-                let follower = Follower::new(term, Timing::DEFAULT, linked, now, &mut out);
+                let mut follower = Follower::new(term, Timing::DEFAULT, linked, now, &mut out);
+                follower.standing(in_isr, may_lead, now, &mut out);
+                if node.damaged {
+                    follower.damaged(now, &mut out);
+                }
                 node.role = Role::Following(Box::new(follower));
                 if node.seen.0 != epoch {
                     node.seen = (epoch, node.log.high_watermark, false);
@@ -162,9 +168,33 @@ impl World {
         }
     }
 
+    /// A bit flips in its log, and is found.
+    fn damage(&mut self, me: NodeId) {
+        let now = self.now;
+        let flips = !self.calm && self.plan.damage && self.chance(300);
+        if flips && !self.nodes[&me].damaged && (self.may_lose || self.is_spare(me)) {
+            let node = self.nodes.get_mut(&me).unwrap();
+            node.damaged = true;
+            let mut out = Vec::new();
+            if let Role::Following(follower) = &mut node.role {
+                follower.damaged(now, &mut out);
+            }
+            self.follow(me, out);
+        }
+        let node = &self.nodes[&me];
+        let partition = partition(&node.image);
+        let counts = partition.isr.contains(&me) || partition.elr.contains(&me);
+        if node.damaged && counts {
+            self.report_loss(me, node.broker_epoch);
+        }
+    }
+
     /// Ticks, writes, syncs, sends.
     pub(super) fn work(&mut self, me: NodeId, ticks: bool) -> Result<(), String> {
         let now = self.now;
+        if ticks {
+            self.damage(me);
+        }
         let writes = !self.calm && self.chance(self.plan.writes);
         let (syncs, trims) = (self.chance(3), !self.calm && self.trims());
         let mut out = Vec::new();

@@ -90,6 +90,17 @@ impl World {
         assert_eq!(self.leader(), Some(id));
     }
 
+    fn flip_a_bit(&mut self, id: u32) {
+        let now = self.now;
+        let node = self.nodes.get_mut(&node(id)).unwrap();
+        node.damaged = true;
+        let (id, mut out) = (node.id, Vec::new());
+        if let Role::Following(follower) = &mut node.role {
+            follower.damaged(now, &mut out);
+        }
+        self.follow(id, out);
+    }
+
     fn is_unclean(&self) -> bool {
         partition(self.image()).unclean_epoch.is_some()
     }
@@ -313,6 +324,39 @@ fn scenario_17_a_late_expansion_takes_in_nobody_who_has_begun_anew() {
         assert_eq!(world.isr(), [1, 2]);
         world.mend();
         world.heal(120_000).unwrap();
+    });
+}
+
+#[test]
+fn scenario_29_and_30_a_damaged_log_is_copied_anew_and_leads_nobody_meanwhile() {
+    for_seeds(|seed, counts| {
+        for damaged in [1, 2] {
+            let mut world = World::begin(seed, counts);
+            world.flip_a_bit(damaged);
+            world.play(10_000).unwrap();
+            assert!(!world.nodes[&node(damaged)].damaged);
+            assert_eq!(world.isr(), [1, 2, 3]);
+            assert_eq!(world.leader() == Some(1), damaged != 1, "it gave way");
+            world.heal(60_000).unwrap();
+        }
+    });
+}
+
+#[test]
+fn scenario_30_who_is_alone_keeps_its_damaged_log_until_another_has_it_all() {
+    for_seeds(|seed, counts| {
+        let mut world = World::begin(seed, counts);
+        world.cut_off(3, NEVER);
+        world.play(5000).unwrap();
+        world.cut_off(2, NEVER);
+        world.play(5000).unwrap();
+        world.flip_a_bit(1);
+        world.kill(2);
+        world.play(3000).unwrap();
+        assert!(world.nodes[&node(1)].damaged, "it is all there is");
+        assert!(world.log(1).end() > 0);
+        world.heal(60_000).unwrap();
+        assert!(!world.is_unclean());
     });
 }
 

@@ -188,18 +188,26 @@ impl World {
 
     /// How many have lost records and not yet told the controller.
     fn unreported(&self) -> usize {
-        let lost = self.nodes.values().filter(|node| node.end != End::Harmless);
+        let now = partition(self.image());
+        let counts = |node: &NodeId| now.isr.contains(node) || now.elr.contains(node);
+        let lost = self
+            .nodes
+            .values()
+            .filter(|node| node.end != End::Harmless || node.damaged && counts(&node.id));
         lost.count()
     }
 
     /// Whether somebody else is left with all that is committed, whatever is decided next. As
     /// long as fewer than min ISR are lost and not known to be, somebody whole stays in ISR or ELR
     /// whoever else leaves.
-    fn is_spare(&self, victim: NodeId) -> bool {
+    pub(super) fn is_spare(&self, victim: NodeId) -> bool {
         if self.unreported() + 1 >= self.image().min_isr(key()) {
             return false;
         }
-        let whole = |node: &&NodeId| **node != victim && self.nodes[*node].end == End::Harmless;
+        let whole = |node: &&NodeId| {
+            let other = &self.nodes[*node];
+            **node != victim && other.end == End::Harmless && !other.damaged
+        };
         let now = partition(self.image());
         let sets = self.transactions.iter().map(|(_, transaction)| {
             let isr = &transaction.proposal.new_isr;
@@ -230,7 +238,7 @@ impl World {
         node.seen.1 = 0;
         if wipe {
             node.log = super::node::Log::default();
-            node.end = End::Wiped;
+            (node.end, node.damaged) = (End::Wiped, false);
         } else if power && (!written || spare) {
             self.lose_power(victim, survives);
         }

@@ -93,6 +93,7 @@ impl World {
                 paused_until: now,
                 full_until: now,
                 newest: Monotonic::default(),
+                damaged: false,
                 deaf_until: now,
                 seen: (LeaderEpoch::new(0), 0, false),
             };
