@@ -11,7 +11,6 @@
 
 use super::node::{Consensus, Shared};
 use super::store::Fence;
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use parking_lot::Mutex;
@@ -78,21 +77,24 @@ impl Drop for Campaigning<'_> {
 }
 
 impl Shared {
-    /// The process of `node` is gone. If it leads, another leader is sought at once.
+    /// The process of `node` is gone. If it leads, or nobody does, a leader is sought at once.
     pub(crate) async fn suspect(&self, node: u64) {
         let Some(raft) = self.raft.get() else { return };
         let metrics = raft.metrics().borrow_watched().clone();
-        if metrics.current_leader != Some(node) || node == self.me {
+        let led_by_another = metrics.current_leader.is_some_and(|leader| leader != node);
+        if led_by_another || node == self.me {
             return;
         }
         if !self.watchfulness.suspect(node, Instant::now()) {
             return;
         }
         let _campaigning = Campaigning(&self.watchfulness);
-        // A message that nobody acts on, but it ends the leader's lease with this voter.
-        let released = TransferLeaderRequest::new(metrics.vote, node, None);
-        if raft.handle_transfer_leader(released).await.is_err() {
-            return;
+        if metrics.current_leader.is_some() {
+            // A message that nobody acts on, but it ends the leader's lease with this voter.
+            let released = TransferLeaderRequest::new(metrics.vote, node, None);
+            if raft.handle_transfer_leader(released).await.is_err() {
+                return;
+            }
         }
         let is_voter = metrics
             .membership_config
@@ -113,6 +115,7 @@ impl Shared {
         let begun = Instant::now();
         // An election that is under way gets this long.
         let patience = self.timing.election_min / 2 + turn;
+        let led = first.current_leader == Some(gone);
         let (mut vote, mut voted) = (first.vote, begun);
         let mut next = begun + turn;
         while begun.elapsed() < self.timing.election_max * 4 {
@@ -120,20 +123,23 @@ impl Shared {
                 if changed.is_err() {
                     return;
                 }
-                let now = receiver.borrow_watched().clone();
-                if now.vote != vote {
-                    (vote, voted) = (now.vote, Instant::now());
-                }
-                if now.current_leader.is_some_and(|leader| leader != gone) {
+                let leader = receiver.borrow_watched().current_leader;
+                if leader.is_some_and(|leader| leader != gone) {
                     return;
                 }
             }
-            let now = receiver.borrow_watched().clone();
-            if now.state == ServerState::Leader || !self.watchfulness.suspects(gone) {
+            // Asked for in line with everything else: a vote that is being written has begun an
+            // election, of which the metrics do not know yet.
+            let Ok(now) = raft.with_raft_state(|state| *state.vote_ref()).await else {
+                return;
+            };
+            if now != vote {
+                (vote, voted) = (now, Instant::now());
+            }
+            if !self.watchfulness.suspects(gone) {
                 return;
             }
-            let fresh = vote == first.vote;
-            if fresh || voted.elapsed() >= patience {
+            if (led && vote == first.vote) || voted.elapsed() >= patience {
                 voted = Instant::now();
                 if raft.trigger().elect(true).await.is_err() {
                     return;

@@ -224,6 +224,12 @@ impl Quorum {
         self.shared.status.subscribe()
     }
 
+    /// Tells who leads and in which term, whenever that changes.
+    #[must_use]
+    pub fn watch_leader(&self) -> watch::Receiver<(Option<NodeId>, u64)> {
+        self.shared.led.subscribe()
+    }
+
     fn change(&self, change: Change) -> Answer<()> {
         self.send(|reply| Command::Change { change, reply })
     }

@@ -141,10 +141,15 @@ impl RaftNetworkV2<Types> for Client {
             entries,
             committed: rpc.leader_commit,
         };
-        match self
-            .call(request, option.soft_ttl().max(self.shared.timing.heartbeat))
-            .await?
-        {
+        // Entries are answered once they are synced, which may take a slow disk longer than a
+        // heartbeat; to send them again meanwhile helps nobody. A connection that ends is noticed
+        // in any case.
+        let timing = &self.shared.timing;
+        let timeout = match last {
+            Some(_) => timing.request / 2,
+            None => option.soft_ttl().max(timing.heartbeat),
+        };
+        match self.call(request, timeout).await? {
             Reply::Appended if fitting < all => Ok(AppendEntriesResponse::PartialSuccess(last)),
             Reply::Appended => Ok(AppendEntriesResponse::Success),
             Reply::Conflict => Ok(AppendEntriesResponse::Conflict),

@@ -90,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) applied: Arc<Applied>,
     pub(crate) raft: OnceLock<Consensus>,
     pub(crate) status: watch::Sender<Status>,
+    /// Who leads and in which term; told only when it changes, as many wait for it.
+    pub(crate) led: watch::Sender<(Option<NodeId>, u64)>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) queued_bytes: AtomicUsize,
     pub(crate) incoming: Mutex<Option<Incoming>>,
@@ -182,6 +184,7 @@ pub(crate) fn start(
         applied,
         raft: OnceLock::new(),
         status: watch::Sender::new(nothing_yet(options.me)),
+        led: watch::Sender::new((None, 0)),
         commands,
         queued_bytes: AtomicUsize::new(0),
         incoming: Mutex::new(None),

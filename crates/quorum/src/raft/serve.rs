@@ -90,12 +90,17 @@ impl Shared {
     /// deadline.
     async fn lead_or_forward(&self, request: Request) -> Result<u64, QuorumError> {
         let deadline = Instant::now() + self.timing.request;
-        let mut status = self.status.subscribe();
+        let mut led = self.led.subscribe();
         loop {
             if let Some(stopped) = self.stream.stopped() {
                 return Err(stopped.into());
             }
+            led.mark_unchanged();
             let leader = self.leader();
+            let pause = match leader {
+                Some(_) => Instant::now() + self.timing.heartbeat / 2,
+                None => deadline,
+            };
             let outcome = match leader {
                 Some((id, _)) if id == self.me => {
                     let done = timeout_at(deadline, self.lead(request.clone())).await;
@@ -113,8 +118,7 @@ impl Shared {
             if Instant::now() >= deadline {
                 return Err(QuorumError::NoLeader);
             }
-            let pause = Instant::now() + self.timing.heartbeat / 2;
-            drop(timeout_at(pause.min(deadline), status.changed()).await);
+            drop(timeout_at(pause.min(deadline), led.changed()).await);
         }
     }
 

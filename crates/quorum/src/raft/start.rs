@@ -1,14 +1,14 @@
 //! How a node finds its place: it forms the cluster, goes on, or asks the others first.
 
-use super::codec::{LogId, Vote};
+use super::codec::{LogId, Types, Vote};
 use super::network::Factory;
-use super::node::{Shared, status_of};
+use super::node::{Consensus, Shared, status_of};
 use super::rpc::{Change, Inquired, Reply, Request};
 use super::storage::{LogStore, Machine};
 use super::store::Fence;
 use super::{Start, Target, TransportError};
 use openraft::async_runtime::WatchReceiver;
-use openraft::{BasicNode, Config, Raft, SnapshotPolicy};
+use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -194,10 +194,24 @@ async fn watch(shared: Arc<Shared>) {
         return;
     };
     let mut receiver = raft.metrics();
+    let (mut ticks, mut told) = (true, 0);
     loop {
         let metrics = receiver.borrow_watched().clone();
+        // A leader without anybody to lead, or to be unseated by, has no use for a clock.
+        let others = metrics.membership_config.nodes().count() > 1;
+        let needed = others || metrics.state != ServerState::Leader;
+        if std::mem::replace(&mut ticks, needed) != needed {
+            raft.runtime_config().tick(needed);
+        }
+        if metrics.state == ServerState::Leader {
+            tell_address(&shared, raft, &metrics, &mut told);
+        }
         if let Some(status) = status_of(&shared, &metrics) {
+            let led = (status.leader, status.term);
             shared.status.send_replace(status);
+            shared
+                .led
+                .send_if_modified(|known| std::mem::replace(known, led) != led);
         }
         if let Err(fatal) = &metrics.running_state {
             let reason = shared.store.stopped().map(|stopped| stopped.reason);
@@ -219,6 +233,32 @@ async fn watch(shared: Arc<Shared>) {
             return;
         }
     }
+}
+
+/// Puts the leader's own address into the log if it lives elsewhere now: whoever joins learns it
+/// there. Once a term.
+fn tell_address(
+    shared: &Arc<Shared>,
+    raft: &Consensus,
+    metrics: &openraft::RaftMetrics<Types>,
+    told: &mut u64,
+) {
+    let members = metrics.membership_config.membership();
+    let (listed, own) = (members.get_node(&shared.me), shared.book.get(&shared.me));
+    let (Some(listed), Some(own)) = (listed, own) else {
+        return;
+    };
+    if listed.addr == *own || std::mem::replace(told, metrics.current_term) == metrics.current_term
+    {
+        return;
+    }
+    let (shared, raft, own) = (Arc::clone(shared), raft.clone(), own.clone());
+    tokio::spawn(async move {
+        // One that fails is made good in the next term.
+        let _told = shared
+            .lead_change(&raft, Change::Admit(shared.me, own))
+            .await;
+    });
 }
 
 /// Asks to be admitted until this node is a member.

@@ -7,6 +7,7 @@ use crate::{Entry, Snapshot, Stopped};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 
 /// What is committed.
@@ -51,7 +52,17 @@ struct State {
     /// The last event that was put in.
     last: u64,
     has_reader: bool,
+    /// The reader's, if it awaits an event.
+    reader: Option<Waker>,
     stopped: Option<Stopped>,
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
 }
 
 impl Stream {
@@ -62,6 +73,7 @@ impl Stream {
                 bytes: 0,
                 last,
                 has_reader: true,
+                reader: None,
                 stopped: None,
             }),
             events: Condvar::new(),
@@ -102,6 +114,7 @@ impl Stream {
                 state.bytes += bytes;
                 state.unread.push_back(event);
                 self.events.notify_all();
+                state.wake();
             }
         }
         true
@@ -116,6 +129,7 @@ impl Stream {
         let mut state = self.state.lock();
         state.stopped.get_or_insert(Stopped { reason });
         self.events.notify_all();
+        state.wake();
         self.room.notify_one();
     }
 
@@ -151,6 +165,19 @@ impl Committed {
             }
             self.0.events.wait(&mut state);
         }
+    }
+
+    /// As [`Committed::next`], for a task; one at a time.
+    pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Event, Stopped>> {
+        let mut state = self.0.state.lock();
+        if let Some(event) = self.0.read(&mut state) {
+            return Poll::Ready(Ok(event));
+        }
+        if let Some(stopped) = &state.stopped {
+            return Poll::Ready(Err(stopped.clone()));
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// The next event, if there is one.

@@ -87,6 +87,31 @@ fn a_node_that_was_cut_off_does_not_unseat_the_leader() {
     assert_eq!(cluster.nodes[leader].status().term, term);
 }
 
+#[test]
+fn a_node_that_is_alone_takes_others_in_also_after_it_moved() {
+    let mut cluster = Cluster::of(1);
+    cluster.start(0, true);
+    cluster.commit(0, "alone");
+    cluster.kill(0);
+    cluster.move_to(0, "elsewhere:1");
+    cluster.start(0, true);
+    cluster.commit(0, "moved");
+    let second = cluster.add();
+    cluster.join_at(second, "elsewhere:1");
+    let third = cluster.add();
+    cluster.join_at(third, "elsewhere:1");
+    cluster.agree_on("moved");
+    cluster.commit(second, "joined");
+    for place in [second, third] {
+        let node = id(cluster.nodes[place].number);
+        cluster.nodes[0].quorum().promote(node).wait().unwrap();
+    }
+    cluster.kill(0);
+    let next = cluster.leader();
+    cluster.commit(next, "without the first");
+    cluster.agree_on("without the first");
+}
+
 /// So long that nothing happens by it.
 const NO_CLOCK: Timing = Timing {
     election_min: Duration::from_secs(20),
@@ -328,7 +353,12 @@ fn a_voter_that_lost_its_directory_does_not_vote_before_it_has_caught_up() {
 
 #[test]
 fn many_requests_without_a_leader_do_not_keep_one_from_being_elected() {
-    let mut cluster = Cluster::formed(3);
+    let mut cluster = Cluster::of(3);
+    // Thousands of them take their time on a machine that has other things to do.
+    cluster.timing.request = Duration::from_secs(30);
+    for place in [1, 2, 0] {
+        cluster.start(place, place == 0);
+    }
     let leader = cluster.leader();
     let other = (leader + 1) % 3;
     cluster.kill(leader);

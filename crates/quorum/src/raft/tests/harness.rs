@@ -76,6 +76,8 @@ pub(super) fn address(node: u32) -> String {
 
 pub(super) struct Node {
     pub(super) number: u32,
+    /// Where it lives, if it moved.
+    pub(super) moved: Option<String>,
     pub(super) dir: TempDir,
     pub(super) disk: Arc<TestDisk>,
     pub(super) opened: Option<Opened>,
@@ -85,6 +87,10 @@ pub(super) struct Node {
 }
 
 impl Node {
+    fn address(&self) -> String {
+        self.moved.clone().unwrap_or_else(|| address(self.number))
+    }
+
     pub(super) fn quorum(&self) -> &Quorum {
         &self.opened.as_ref().unwrap().quorum
     }
@@ -186,6 +192,7 @@ impl Cluster {
     pub(super) fn add(&mut self) -> usize {
         self.nodes.push(Node {
             number: u32::try_from(self.nodes.len()).unwrap() + 1,
+            moved: None,
             dir: tempfile::tempdir().unwrap(),
             disk: Arc::default(),
             opened: None,
@@ -206,6 +213,19 @@ impl Cluster {
         self.start_as(place, Start::Join { seeds, address });
     }
 
+    pub(super) fn join_at(&mut self, place: usize, seed: &str) {
+        let address = address(self.nodes[place].number);
+        let seeds = vec![seed.to_owned()];
+        self.start_as(place, Start::Join { seeds, address });
+    }
+
+    /// Lets a voter live elsewhere from its next start on.
+    pub(super) fn move_to(&mut self, place: usize, to: &str) {
+        let node = &mut self.nodes[place];
+        node.moved = Some(to.to_owned());
+        self.voters.insert(id(node.number), to.to_owned());
+    }
+
     fn start_as(&mut self, place: usize, start: Start) {
         self.try_start(place, start).unwrap();
     }
@@ -218,7 +238,7 @@ impl Cluster {
 
     fn try_start(&mut self, place: usize, start: Start) -> Result<(), OpenError> {
         let node = &mut self.nodes[place];
-        let from = address(node.number);
+        let from = node.address();
         let net = Arc::clone(&self.net);
         let options = Options {
             me: id(node.number),
@@ -241,7 +261,7 @@ impl Cluster {
 
     pub(super) fn kill(&mut self, place: usize) {
         let node = &mut self.nodes[place];
-        self.net.nodes.lock().remove(&address(node.number));
+        self.net.nodes.lock().remove(&node.address());
         if let Some(opened) = node.opened.take() {
             opened.quorum.shutdown();
         }
