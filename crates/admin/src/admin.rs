@@ -3,12 +3,13 @@
 use crate::cluster::{Cluster, ClusterView, Colleagues, Linked};
 use crate::metrics::Source;
 use crate::orders::Orders;
+use crate::watch::Watch;
 use bytes::Bytes;
-use plimsoll_broker::{Broker, Clock};
+use plimsoll_broker::{Broker, Clock, Trust};
 use plimsoll_types::{Monotonic, Timestamp};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -36,6 +37,7 @@ pub struct Admin {
     stopping: AtomicBool,
     pulses: RwLock<Vec<Arc<Pulse>>>,
     sources: RwLock<Vec<Arc<dyn Source>>>,
+    watch: Mutex<Watch>,
     /// One scrape at a time.
     scrapes: Arc<Semaphore>,
     /// Whether `/metrics` has series for each partition.
@@ -93,6 +95,7 @@ impl Admin {
             stopping: AtomicBool::new(false),
             pulses: RwLock::default(),
             sources: RwLock::default(),
+            watch: Mutex::default(),
             scrapes: Arc::new(Semaphore::new(1)),
             partition_metrics,
         })
@@ -185,6 +188,28 @@ impl Admin {
         write(&self.sources).push(source);
     }
 
+    /// Compares what there is with what there was, for metrics. Once a second is often enough; takes
+    /// long only when the metadata has changed. May block, shortly.
+    pub fn look(&self) {
+        let (Some(view), now) = (self.view(), self.now()) else {
+            return;
+        };
+        let (image, me) = (view.image(), view.node());
+        self.watch().look(&image, me, now);
+        let due = self.partition_metrics && self.watch().samples_at(now);
+        if let Some(broker) = self.broker().filter(|_| due) {
+            let marks = crate::v1::groups::marks(broker);
+            self.watch().sample(marks, now);
+        }
+    }
+
+    /// A panic while it was held left counts that are off by one at most.
+    pub(crate) fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     pub(crate) fn sources(&self) -> Vec<Arc<dyn Source>> {
         read(&self.sources).clone()
     }
@@ -220,7 +245,7 @@ impl Admin {
         };
         let metadata = match broker {
             Some(broker) => match broker.metadata_stopped() {
-                None => gate("metadata", true, "read and registered"),
+                None => gate("metadata", true, "read"),
                 Some(reason) => gate("metadata", false, &format!("cannot be changed: {reason}")),
             },
             None => gate("metadata", false, "being read"),
@@ -238,8 +263,56 @@ impl Admin {
             true => gate("running", false, "stopping"),
             false => gate("running", true, "not asked to stop"),
         };
-        vec![metadata, recovery, listener, running]
+        let mut gates = vec![metadata];
+        gates.extend(broker.map_or_else(waiting_gates, |broker| membership_gates(broker)));
+        gates.extend([recovery, listener, running]);
+        gates
     }
+}
+
+/// Being a member: there is a controller, it hears this process, and trusts it with replicas.
+fn membership_gates(broker: &Broker) -> Vec<Gate> {
+    let gate = |name, open, detail: String| Gate { name, open, detail };
+    let me = broker.config().node;
+    let controller = match broker.active_controller() {
+        Some(node) => gate("controller", true, format!("node {node} leads the quorum")),
+        None => gate(
+            "controller",
+            false,
+            "no leader of the quorum is known".to_owned(),
+        ),
+    };
+    let registered = match broker.trust() {
+        Trust::Full => gate(
+            "registered",
+            true,
+            "the controller hears this node".to_owned(),
+        ),
+        Trust::Doubtful => gate(
+            "registered",
+            true,
+            "the controller is late to answer".to_owned(),
+        ),
+        Trust::None => gate(
+            "registered",
+            false,
+            "no controller answers this node".to_owned(),
+        ),
+    };
+    let unfenced = match broker.image().is_alive(me) {
+        true => gate("unfenced", true, "trusted with replicas".to_owned()),
+        false => gate("unfenced", false, "the controller keeps it out".to_owned()),
+    };
+    vec![controller, registered, unfenced]
+}
+
+fn waiting_gates() -> Vec<Gate> {
+    let gate = |name| Gate {
+        name,
+        open: false,
+        detail: "waits for the metadata".to_owned(),
+    };
+    ["controller", "registered", "unfenced"].map(gate).to_vec()
 }
 
 fn recovery_gate(broker: &Broker) -> Gate {

@@ -30,6 +30,7 @@ mod orders;
 mod problem;
 mod serve;
 mod v1;
+mod watch;
 
 pub use admin::{Admin, Build, Gate, Pulse};
 pub use cluster::{ClusterView, Colleagues};

@@ -34,9 +34,20 @@ async fn a_node_is_ready_when_all_gates_are_open_until_it_stops() {
     let node = Node::start().await.ready().await;
     let ready = node.get("/readyz").await;
     assert_eq!(ready.status, 200, "{}", ready.body);
-    let detail = ready.json()["gates"][1]["detail"]
-        .as_str()
-        .map(str::to_owned);
+    let body = ready.json();
+    let gates = body["gates"].as_array().expect("a list");
+    let names: Vec<&str> = gates.iter().filter_map(|g| g["name"].as_str()).collect();
+    let expected = [
+        "metadata",
+        "controller",
+        "registered",
+        "unfenced",
+        "recovery",
+        "kafka_listener",
+        "running",
+    ];
+    assert_eq!(names, expected);
+    let detail = gates[4]["detail"].as_str();
     assert!(detail.is_some_and(|detail| detail.starts_with("done")));
     node.admin.set_stopping();
     assert_eq!(node.get("/readyz").await.status, 503);
@@ -199,6 +210,18 @@ async fn metrics_have_the_names_that_dashboards_read() {
         "plimsoll_replica_state{topic=\"t\",partition=\"0\",state=\"leader\"} 1",
         "plimsoll_connections_closed_total{reason=\"client_closed\"} 3.0",
         "plimsoll_hw_missed_wakeup_total 0",
+        "plimsoll_controller_active 1",
+        "plimsoll_node_trust 2",
+        "plimsoll_node_fenced{node=\"1\"} 0",
+        "plimsoll_partitions_under_min_isr 0",
+        "plimsoll_replicas_out_of_sync{code=\"R002\",cause=\"peer-unreachable\"} 0",
+        "plimsoll_replica_divergence_total 0",
+        "plimsoll_replica_lag_records{topic=\"t\",partition=\"0\",node=\"1\"} 0.0",
+        "plimsoll_replica_lag_bytes{topic=\"t\",partition=\"0\",node=\"1\"} 0.0",
+        "plimsoll_replica_lag_seconds{topic=\"t\",partition=\"0\",node=\"1\"} 0.0",
+        "plimsoll_replica_stalls_total{reason=\"no_progress\"} 0",
+        "plimsoll_replica_heal_duration_seconds_count 0",
+        "plimsoll_leader_elections_total 0",
         "plimsoll_build_info{version=\"1.2.3\",commit=\"unknown\"} 1",
         "# EOF",
     ] {
@@ -209,6 +232,8 @@ async fn metrics_have_the_names_that_dashboards_read() {
         "plimsoll_replica_high_watermark{topic=\"t\",partition=\"0\"} ",
         "plimsoll_request_duration_seconds_count{api=\"CreateTopics\"",
         "plimsoll_requests_total{api=\"Produce\"} ",
+        "plimsoll_replica_heal_duration_seconds_bucket{le=\"+Inf\"} ",
+        "plimsoll_request_duration_seconds_bucket{le=\"+Inf\",api=\"Fetch\"",
         "plimsoll_disk_free_bytes ",
     ] {
         assert!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::http::HttpAt;
 use crate::operate::{Chaos, Doctor, Explain, Node, Partition, Replica, Top};
 use crate::output::Output;
 
@@ -398,6 +399,8 @@ pub struct GroupDescribe {
 pub struct Status {
     #[command(flatten)]
     pub(crate) ask: Ask,
+    #[command(flatten)]
+    pub(crate) http: HttpAt,
 }
 
 /// Where to start reading.

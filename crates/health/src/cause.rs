@@ -83,7 +83,7 @@ causes! {
     "R006" "stalled-stream" StalledStream {
         meaning: "the leader has records to send, the connection is up, and yet the log of this replica does not grow.",
         heals: "A watchdog begins the stream anew after two seconds; if that does not help it sends one batch at a time, and at last has the log copied from the start.",
-        person: "If it comes back, take a bundle (plimsoll bundle) of both nodes: this should not happen.",
+        person: "If it comes back, keep the logs of both nodes and what plimsoll partition history says, and report it: this should not happen.",
     }
     "R007" "throttled" Throttled {
         meaning: "this replica catches up, held to the configured rate so that it does not disturb the others.",
@@ -128,7 +128,7 @@ causes! {
     "R015" "no-leader" NoLeader {
         meaning: "nobody leads the partition: no replica that is known to hold everything committed is up.",
         heals: "The first such replica to come back is elected at once.",
-        person: "Bring back one of the nodes named. Only if they are lost for good: an unclean election takes what another replica has and loses the rest (plimsoll partition --help).",
+        person: "Bring back one of the nodes named. Only if they are lost for good: the topic config unclean.recovery.strategy lets another replica lead with what it has, and loses the rest.",
     }
     "R016" "below-min-isr" BelowMinIsr {
         meaning: "fewer replicas are in sync than min.insync.replicas asks for, so nothing is committed.",
@@ -205,6 +205,38 @@ pub fn explain(code: &str) -> Option<Explanation> {
         })
 }
 
+/// Every cause in the words of [`explain`], as one page of Markdown: `docs/causes.md`.
+#[must_use]
+pub fn causes_page() -> String {
+    let mut page = String::from(
+        "# Causes\n\nWhy a replica is not in sync, or its partition takes no writes. `plimsoll doctor`, `plimsoll \
+         replica list`, the metrics and the API name a cause by its code, which never changes its meaning; `plimsoll \
+         explain CODE` prints what stands here. Both are made from one source, `crates/health/src/cause.rs`: after \
+         changing it, run `cargo run -p plimsoll-health --example causes > docs/causes.md`.\n\n| code | cause | \
+         meaning |\n|---|---|---|\n",
+    );
+    let all = || Cause::ALL.iter().map(|cause| cause.explanation());
+    for words in all() {
+        let Explanation {
+            code,
+            name,
+            meaning,
+            ..
+        } = words;
+        page += &format!(
+            "| [{code}](#{anchor}-{name}) | {name} | {meaning} |\n",
+            anchor = code.to_lowercase()
+        );
+    }
+    for words in all() {
+        page += &format!(
+            "\n## {} {}\n\n**What it means**: {}\n\n**What Plimsoll does**: {}\n\n**What you may do**: {}\n",
+            words.code, words.name, words.meaning, words.heals, words.person
+        );
+    }
+    page
+}
+
 /// With a heading before each part, for a terminal.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -217,7 +249,7 @@ impl fmt::Display for Explanation {
         } = self;
         write!(
             f,
-            "{code} {name}\n\nWhat it means: {meaning}\n\nHow it heals: {heals}\n\nWhat you may do: {person}"
+            "{code} {name}\n\nWhat it means: {meaning}\n\nWhat Plimsoll does: {heals}\n\nWhat you may do: {person}"
         )
     }
 }

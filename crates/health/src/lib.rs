@@ -49,7 +49,7 @@ mod state;
 mod text;
 mod verdict;
 
-pub use cause::{Cause, Explanation, explain};
+pub use cause::{Cause, Explanation, causes_page, explain};
 pub use detector::{DetectorConfig, FailureDetector, Liveness};
 pub use diagnosis::{Diagnosis, diagnose};
 pub use facts::{Disk, Join, Link, MetadataLag, Repair, ReplicaFacts, Session};

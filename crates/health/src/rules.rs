@@ -192,12 +192,10 @@ fn metadata(facts: &ReplicaFacts) -> Option<Diagnosis> {
 }
 
 pub(crate) fn kept_out(facts: &ReplicaFacts) -> Option<Diagnosis> {
-    if facts.draining {
+    // In sync it is as well as any; that its node leads nothing is the node's matter.
+    if facts.draining && !facts.in_isr {
         let evidence = format!("node {} is being drained; {}", facts.node, behind(facts));
-        let action = match facts.is_leader() {
-            true => "handing leadership over",
-            false => "given nothing to lead until the node resumes",
-        };
+        let action = "kept out of those in sync until the node resumes";
         let state = state_by_position(facts);
         return Some(Diagnosis::ill(state, Cause::Draining, evidence, action).advised());
     }
@@ -218,9 +216,7 @@ pub(crate) fn kept_out(facts: &ReplicaFacts) -> Option<Diagnosis> {
 /// Out of sync for a reason beside its position.
 fn state_by_position(facts: &ReplicaFacts) -> ReplicaState {
     match facts.behind() {
-        _ if facts.is_leader() && facts.draining => ReplicaState::Leader,
         _ if facts.is_leader() => ReplicaState::Offline,
-        0 if facts.in_isr => ReplicaState::InSync,
         0 => ReplicaState::Stalled,
         _ => ReplicaState::CatchingUp,
     }

@@ -5,7 +5,8 @@ mod scenarios;
 use std::time::Duration;
 
 use plimsoll_health::{
-    Cause, Diagnosis, Disk, Link, MetadataLag, ReplicaFacts, Session, diagnose, explain,
+    Cause, Diagnosis, Disk, Link, MetadataLag, ReplicaFacts, Session, causes_page, diagnose,
+    explain,
 };
 use scenarios::{
     behind, cases, down, failed, full, healthy, leader, node, offset, seconds, slow, stalled,
@@ -61,7 +62,11 @@ fn healthy_facts_have_no_cause() {
         min_isr: 1,
         ..leader()
     };
-    for facts in [healthy(), leader(), momentary, alone] {
+    let drained = ReplicaFacts {
+        draining: true,
+        ..healthy()
+    };
+    for facts in [healthy(), leader(), momentary, alone, drained] {
         let found = diagnose(&facts);
         assert!(found.is_well(), "{found}");
         assert_eq!((found.cause, found.advice), (None, None));
@@ -176,6 +181,22 @@ fn codes_are_in_order_unique_and_explained() {
         }
     }
     assert_eq!(explain("R999"), None);
+}
+
+#[test]
+fn the_page_of_causes_says_what_explain_says() {
+    let page = include_str!("../../../docs/causes.md");
+    let hint = "cargo run -p plimsoll-health --example causes > docs/causes.md";
+    assert_eq!(page, causes_page(), "{hint}");
+    for cause in Cause::ALL {
+        let words = cause.explanation();
+        for text in [words.meaning, words.heals, words.person] {
+            assert!(
+                page.contains(text) && words.to_string().contains(text),
+                "{cause}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use plimsoll_admin::{Admin, Bounds, Build, Orders, Pulse};
 use plimsoll_broker::Broker;
 use plimsoll_cli::{Code, Failure};
+use plimsoll_server::peer::PeerNetwork;
 use plimsoll_server::{Server, TokioClock};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -15,7 +16,6 @@ use tracing::error;
 
 use crate::address;
 use crate::config::Config;
-use crate::operator::Operator;
 
 /// The HTTP side of a node.
 pub(crate) struct Http {
@@ -64,7 +64,7 @@ impl Http {
                 error!(event = "http_stopped", %error);
             }
         });
-        let pulse = tokio::spawn(beat(admin.pulse("runtime", MAX_SILENCE)));
+        let pulse = tokio::spawn(beat(Arc::clone(&admin)));
         Ok(Self {
             address,
             admin,
@@ -77,7 +77,11 @@ impl Http {
     /// There is a broker.
     pub(crate) fn attach(&self, broker: &Arc<Broker>) {
         self.admin.attach(Arc::clone(broker));
-        self.admin.set_operator(Operator::new(broker));
+    }
+
+    /// There are links to other nodes.
+    pub(crate) fn count_links(&self, network: &PeerNetwork) {
+        self.admin.add_metrics(crate::metrics::of_links(network));
     }
 
     /// Clients are served.
@@ -121,11 +125,15 @@ impl Http {
     }
 }
 
-async fn beat(pulse: Arc<Pulse>) {
+async fn beat(admin: Arc<Admin>) {
+    let pulse = admin.pulse("runtime", MAX_SILENCE);
     let mut interval = tokio::time::interval(BEAT);
     loop {
         interval.tick().await;
         pulse.beat(TokioClock::monotonic());
+        let looking = Arc::clone(&admin);
+        // Reading watermarks of many partitions takes a moment; if it panics, the hook has told.
+        let _ = tokio::task::spawn_blocking(move || looking.look()).await;
     }
 }
 

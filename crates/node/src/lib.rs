@@ -30,7 +30,6 @@ mod logging;
 mod maintenance;
 mod metrics;
 mod node;
-mod operator;
 mod panics;
 mod peers;
 mod report;

@@ -1,8 +1,9 @@
-//! What the Kafka listener counted, as `/metrics` tells it.
+//! What the Kafka listener and the links between nodes counted, as `/metrics` tells it.
 
 use std::sync::Arc;
 
 use plimsoll_admin::{Family, Kind, Sample, Source};
+use plimsoll_server::peer::{PeerCounters, PeerNetwork};
 use plimsoll_server::{Count, End, Refusal, Server, Stats};
 
 /// The metrics of a listener.
@@ -10,7 +11,102 @@ pub(crate) fn of(server: &Server) -> Arc<dyn Source> {
     Arc::new(Listener(server.stats()))
 }
 
+/// The metrics of the links to other nodes.
+pub(crate) fn of_links(network: &PeerNetwork) -> Arc<dyn Source> {
+    Arc::new(Links(Arc::clone(network.counters())))
+}
+
 struct Listener(Stats);
+
+struct Links(Arc<PeerCounters>);
+
+impl Source for Links {
+    fn families(&self) -> Vec<Family> {
+        let counted = &self.0;
+        let named: [(&'static str, &'static str, &Count); 11] = [
+            (
+                "plimsoll_peer_connections_accepted",
+                "Connections accepted from other nodes.",
+                &counted.accepted,
+            ),
+            (
+                "plimsoll_peer_connections_denied",
+                "Connections from other nodes turned away in words, such as another cluster's.",
+                &counted.denied,
+            ),
+            (
+                "plimsoll_peer_connections_refused",
+                "Connections closed at once because too many were open.",
+                &counted.refused,
+            ),
+            (
+                "plimsoll_peer_connections_made",
+                "Connections made to other nodes.",
+                &counted.connected,
+            ),
+            (
+                "plimsoll_peer_connect_failures",
+                "Attempts to connect to other nodes that failed.",
+                &counted.connect_failures,
+            ),
+            (
+                "plimsoll_peer_bad_frames",
+                "Frames of other nodes that were malformed or failed their checksum.",
+                &counted.bad_frames,
+            ),
+            (
+                "plimsoll_peer_suspicions",
+                "Times that another node's process was found gone.",
+                &counted.suspicions,
+            ),
+            (
+                "plimsoll_peer_requests",
+                "Requests of other nodes answered.",
+                &counted.requests,
+            ),
+            (
+                "plimsoll_peer_requests_busy",
+                "Requests of other nodes turned away because too many were under way.",
+                &counted.busy,
+            ),
+            (
+                "plimsoll_peer_in_bytes",
+                "Bytes read from other nodes.",
+                &counted.bytes_in,
+            ),
+            (
+                "plimsoll_peer_out_bytes",
+                "Bytes written to other nodes.",
+                &counted.bytes_out,
+            ),
+        ];
+        let mut families: Vec<Family> = named
+            .into_iter()
+            .map(|(name, help, count)| Family {
+                name,
+                help,
+                kind: Kind::Counter,
+                samples: vec![Sample {
+                    labels: Vec::new(),
+                    value: number(count.get()),
+                }],
+            })
+            .collect();
+        let (silent, stalled) = (counted.silent.get(), counted.stalled.get());
+        let other = counted.lost.get().saturating_sub(silent + stalled);
+        families.push(Family {
+            name: "plimsoll_peer_connections_lost",
+            help: "Connections between nodes that ended after they had stood.",
+            kind: Kind::Counter,
+            samples: vec![
+                sample("silent", silent),
+                sample("stalled", stalled),
+                sample("closed", other),
+            ],
+        });
+        families
+    }
+}
 
 impl Source for Listener {
     fn families(&self) -> Vec<Family> {

@@ -61,6 +61,7 @@ impl Node {
         let bootstrap = address::join(&told.host, told.port);
         let (broker, quorum) = open(config, &home, &peers, &agreed, told, shares.segments).await?;
         http.attach(&broker);
+        http.count_links(peers.network());
         peers.attach(&broker);
         broker.join().await;
         peers.registered(&broker);

@@ -6,7 +6,7 @@
 use plimsoll_controller::Image;
 use plimsoll_health as health;
 use plimsoll_replicator::ReplicaStatus;
-use plimsoll_types::{Monotonic, NodeId};
+use plimsoll_types::{Monotonic, NodeId, Offset};
 use serde::{Deserialize, Serialize};
 
 use super::view::ClusterView;
@@ -22,6 +22,8 @@ pub(crate) struct Report {
     pub(crate) voters: u32,
     pub(crate) voters_current: u32,
     pub(crate) recovered: bool,
+    /// Whether no controller answers it.
+    pub(crate) self_fenced: bool,
     /// Why its metadata log takes no more, if so.
     pub(crate) stopped: Option<String>,
     pub(crate) sightings: Vec<Sighting>,
@@ -44,6 +46,10 @@ pub(crate) struct Sighting {
     pub(crate) high_watermark: u64,
     pub(crate) behind: u64,
     pub(crate) in_isr: bool,
+    /// For how long it has lacked something.
+    pub(crate) lag_ms: Option<u64>,
+    /// Up to where it was compared with its leader.
+    pub(crate) verified_end: Option<u64>,
     pub(crate) evidence: String,
     pub(crate) action: String,
     pub(crate) next_attempt_ms: Option<u64>,
@@ -64,6 +70,7 @@ impl Report {
             voters: quorum.voters,
             voters_current: quorum.current,
             recovered: view.is_recovered(),
+            self_fenced: view.is_self_fenced(),
             stopped: view.stopped().map(|why| why.to_string()),
             sightings: statuses
                 .filter_map(|status| Sighting::of(&image, status))
@@ -90,6 +97,8 @@ impl Sighting {
             high_watermark: status.high_watermark.get(),
             behind: status.behind,
             in_isr: status.in_isr,
+            lag_ms: status.lag.map(ms),
+            verified_end: status.verified_end.map(Offset::get),
             evidence: told.evidence,
             action: told.action,
             next_attempt_ms: told.next_attempt.map(ms),

@@ -106,6 +106,11 @@ fn of_node(
         if let Some(why) = report.and_then(|report| report.stopped.clone()) {
             let what = format!("node {id} cannot change the cluster's metadata");
             (Cause::IoError, what, why, "serving what it knows")
+        } else if report.is_some_and(|report| report.self_fenced) {
+            let what = format!("node {id} is cut off from the controllers");
+            let evidence = "none has answered it for a session".to_owned();
+            let action = "acknowledging nothing until one answers; asking all of them";
+            (Cause::SelfFenced, what, evidence, action)
         } else if node.draining && !node.fenced {
             let what = format!("node {id} is being drained");
             let action = "keeping leaderships away from it";
@@ -218,12 +223,13 @@ pub(crate) fn verdict(
         verdict.level = Level::Degraded;
     }
     verdict.reasons.extend(more);
-    // A minority that knows no controller does not know what the others do.
+    // A minority that hears no controller does not know what the others do.
     let (heard_of, all) = (heard.reports.len(), heard.image.nodes().len());
-    if quorum.leader.is_none() && heard_of * 2 <= all && all > 1 {
+    let unheard = heard.reports.values().all(|report| report.self_fenced);
+    if (quorum.leader.is_none() || unheard) && heard_of * 2 <= all && all > 1 {
         verdict.level = Level::Unknown;
         let cut = format!(
-            "{heard_of} of {all} nodes can be heard from here, and none of them knows a controller: \
+            "{heard_of} of {all} nodes can be heard from here, and none of them hears a controller: \
              what they know may be old"
         );
         verdict.reasons.insert(0, cut);

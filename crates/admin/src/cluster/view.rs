@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_broker::{Broker, LookupError};
+use plimsoll_broker::{Broker, LookupError, Trust};
 use plimsoll_controller::Image;
 use plimsoll_health::{Cause, Diagnosis, QuorumFacts, ReplicaState};
 use plimsoll_replicator::{Recorded, ReplicaStatus};
@@ -26,6 +26,9 @@ pub trait ClusterView: Send + Sync {
 
     /// Why the metadata cannot be changed through this node any more, if so.
     fn stopped(&self) -> Option<Arc<str>>;
+
+    /// Whether no controller has answered this node for so long that others may lead in its place.
+    fn is_self_fenced(&self) -> bool;
 
     /// Whether all logs were opened, or found not to open.
     fn is_recovered(&self) -> bool;
@@ -94,6 +97,10 @@ impl ClusterView for Broker {
 
     fn stopped(&self) -> Option<Arc<str>> {
         self.metadata_stopped()
+    }
+
+    fn is_self_fenced(&self) -> bool {
+        self.trust() == Trust::None
     }
 
     fn is_recovered(&self) -> bool {

@@ -139,7 +139,7 @@ fn durations(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Resul
 /// Sum in seconds, count, and each bucket's bound with its own count.
 fn histogram(counted: &ApiCounters) -> (f64, u64, Vec<(f64, u64)>) {
     let bounds = LATENCY_BOUNDS_US.iter().map(|us| seconds(*us));
-    let bounds = bounds.chain(std::iter::once(f64::MAX));
+    let bounds = bounds.chain(std::iter::once(f64::INFINITY));
     let buckets: Vec<_> = bounds.zip(counted.buckets.iter().map(value)).collect();
     // Counted from the buckets, so that the last one and the count agree in every scrape.
     let count = buckets.iter().map(|(_, count)| count).sum();

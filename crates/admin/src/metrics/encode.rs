@@ -43,6 +43,24 @@ pub(super) fn family(encoder: &mut DescriptorEncoder<'_>, family: &Family) -> fm
     Ok(())
 }
 
+/// The unit of times.
+pub(super) const fn seconds() -> Option<&'static Unit> {
+    Some(&Unit::Seconds)
+}
+
+/// One histogram of times without labels: the sum in seconds, and each bucket's own count.
+pub(super) fn times(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    sum: f64,
+    buckets: &[(f64, u64)],
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, seconds(), MetricType::Histogram)?;
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    metric.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+}
+
 /// One counter without labels.
 pub(super) fn counter(
     encoder: &mut DescriptorEncoder<'_>,

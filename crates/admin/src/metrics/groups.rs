@@ -1,6 +1,7 @@
 //! Metrics of consumer groups, under kafka_exporter's names, and of their coordinators.
 
-use super::encode::{Labels, gauge, signed};
+use super::encode::{Labels, gauge, seconds, signed};
+use crate::admin::Admin;
 use crate::v1::groups::{self, CommittedView, Summary};
 use plimsoll_broker::Broker;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -9,6 +10,7 @@ use std::fmt;
 
 pub(super) fn encode(
     encoder: &mut DescriptorEncoder<'_>,
+    admin: &Admin,
     broker: &Broker,
     details: bool,
 ) -> fmt::Result {
@@ -48,7 +50,7 @@ pub(super) fn encode(
     if details {
         let (_, groups) = groups::summaries(broker);
         members(encoder, &groups)?;
-        offsets(encoder, broker, &groups)?;
+        offsets(encoder, admin, broker, &groups)?;
     }
     Ok(())
 }
@@ -71,6 +73,7 @@ type Value = fn(&CommittedView) -> Option<u64>;
 
 fn offsets(
     encoder: &mut DescriptorEncoder<'_>,
+    admin: &Admin,
     broker: &Broker,
     groups: &[Summary],
 ) -> fmt::Result {
@@ -106,6 +109,33 @@ fn offsets(
                     .encode_gauge(&signed(value))?;
             }
         }
+    }
+    let (name, help) = (
+        "plimsoll_consumer_lag",
+        "Age of the next record that the consumer group has to read, to some seconds; at most ten \
+         minutes are told",
+    );
+    let mut metric = encoder.encode_descriptor(name, help, seconds(), MetricType::Gauge)?;
+    let (watch, now) = (admin.watch(), admin.now());
+    for (group, offset) in held
+        .iter()
+        .flat_map(|(g, all)| all.iter().map(move |o| (g, o)))
+    {
+        let Some(high_watermark) = offset.high_watermark else {
+            continue;
+        };
+        let of = (offset.topic.clone(), offset.partition);
+        let Some(lag) = watch.lag(&of, offset.committed, high_watermark, now) else {
+            continue;
+        };
+        let partition = offset.partition.to_string();
+        let labels: Labels<'_> = &[
+            ("consumergroup", group),
+            ("topic", &offset.topic),
+            ("partition", &partition),
+        ];
+        let lag = lag.as_secs_f64();
+        metric.encode_family(&labels)?.encode_gauge(&lag)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! text is megabytes.
 
 mod broker;
+mod cluster;
 mod encode;
 mod groups;
 mod partitions;
@@ -113,7 +114,8 @@ impl Collector for Scrape {
         let details = admin.partition_metrics;
         broker::encode(&mut encoder, broker, &counters)?;
         partitions::encode(&mut encoder, broker, &sightings, details)?;
-        replication::encode(&mut encoder, &sightings, &counters, details)?;
-        groups::encode(&mut encoder, broker, admin.partition_metrics)
+        replication::encode(&mut encoder, broker, &sightings, &counters, details)?;
+        cluster::encode(&mut encoder, admin, broker)?;
+        groups::encode(&mut encoder, admin, broker, details)
     }
 }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use plimsoll_broker::Broker;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 #[derive(Serialize)]
@@ -55,7 +56,7 @@ pub(crate) struct CommittedView {
     /// The next offset to read.
     pub(crate) committed: u64,
     /// Absent when the partition is not here or offline.
-    high_watermark: Option<u64>,
+    pub(crate) high_watermark: Option<u64>,
     pub(crate) lag_records: Option<u64>,
     metadata: String,
     committed_at_ms: i64,
@@ -149,6 +150,20 @@ pub(crate) fn committed(broker: &Broker, group: &str) -> Vec<CommittedView> {
     let mut views: Vec<_> = views.collect();
     views.sort_unstable_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     views
+}
+
+/// The high watermarks of the partitions that groups have committed offsets of.
+pub(crate) fn marks(broker: &Broker) -> Vec<((String, u32), u64)> {
+    let (listed, _) = broker.groups().list(&Default::default());
+    let mut marks = HashMap::new();
+    for group in listed {
+        for offset in committed(broker, &group.group) {
+            if let Some(high_watermark) = offset.high_watermark {
+                marks.insert((offset.topic, offset.partition), high_watermark);
+            }
+        }
+    }
+    marks.into_iter().collect()
 }
 
 fn lag(offsets: &[CommittedView]) -> u64 {

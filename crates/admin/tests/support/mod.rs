@@ -6,6 +6,8 @@
     reason = "each test uses its own part of this"
 )]
 
+pub mod cluster;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

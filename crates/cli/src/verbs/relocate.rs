@@ -133,7 +133,13 @@ async fn can_take(admin: &Admin, to: &[NodeId]) -> Result<(), Failure> {
             false => format!("there is no node {node}"),
         };
         let what = format!("{why}. Nodes that can take replicas now: {}", list(&up));
-        return Err(Failure::new(Code::Refused, what));
+        let is_known = nodes.iter().any(|known| known.id == *node);
+        let code = if is_known {
+            Code::Refused
+        } else {
+            Code::NotKnown
+        };
+        return Err(Failure::new(code, what));
     }
     Ok(())
 }

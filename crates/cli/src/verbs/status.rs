@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::doctor::headline;
 use crate::failure::{Exit, Failure};
+use crate::http::Http;
 use crate::output::table;
 use crate::reach::admin;
 use crate::verb::Status;
@@ -65,7 +66,14 @@ pub(super) async fn status(args: Status) -> Result<Exit, Failure> {
         below_min_isr: below_min_isr(&admin, &metadata).await?,
         ..partitions(&metadata)
     };
-    let verdict = judge(&facts);
+    let http = Http {
+        at: args.http,
+        timeout: args.ask.connect.timeout.min(PATIENCE),
+    };
+    let verdict = match told(&http, &described.cluster_id).await {
+        Some(verdict) => verdict,
+        None => judge(&facts),
+    };
     let nodes = described.nodes.into_iter().map(|node| Node {
         id: node.id.get(),
         address: node.address,
@@ -88,6 +96,29 @@ pub(super) async fn status(args: Status) -> Result<Exit, Failure> {
         .output
         .one("cluster", &cluster.cluster_id, &cluster, || text(&cluster))?;
     Ok(exit(&verdict))
+}
+
+/// How long the nodes' HTTP side may take; what they say is more than Kafka's protocol can.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the nodes themselves say, as doctor has it, if they are of the same cluster.
+async fn told(http: &Http, cluster_id: &str) -> Option<ClusterVerdict> {
+    let said = http.best("/v1/status").await.ok()?;
+    if said["cluster_id"] != cluster_id {
+        return None;
+    }
+    let known = [Level::Ok, Level::Degraded, Level::Unhealthy];
+    let level = known
+        .into_iter()
+        .find(|level| said["verdict"] == level.as_str())?;
+    let reasons = super::doctor::list(&said, "reasons").iter();
+    Some(ClusterVerdict {
+        level,
+        reasons: reasons
+            .filter_map(|reason| Some(reason.as_str()?.to_owned()))
+            .collect(),
+        age: Duration::ZERO,
+    })
 }
 
 fn exit(verdict: &ClusterVerdict) -> Exit {
