@@ -140,6 +140,11 @@ impl HostedTopic {
         self.partition(index)
     }
 
+    /// Who leads the partition `index`, by the metadata.
+    pub(crate) fn leadership(&self, index: u32) -> Option<Leadership> {
+        self.leaders.get(usize::try_from(index).ok()?).copied()
+    }
+
     /// What clients are told of a partition that this node no longer trusts itself to lead.
     pub(crate) fn leaderless(&self, index: i32) -> LookupError {
         let at = usize::try_from(index).unwrap_or(usize::MAX);

@@ -179,6 +179,11 @@ fn nearer(
     };
     let nearer = metadata.isr.iter().find(there)?;
     let marks = partition.watermarks().snapshot();
+    // An offset that may be out of range is the leader's to judge.
+    let from = Offset::from_wire(asked.fetch_offset)?;
+    if !(marks.log_start..=marks.high_watermark).contains(&from) {
+        return None;
+    }
     Some(Box::new(PartitionData {
         partition_index: asked.partition,
         high_watermark: marks.high_watermark.to_wire(),
@@ -229,7 +234,9 @@ fn admit(
 fn diverging(partition: &Partition, asked: &FetchPartition, from: Offset) -> Option<Refusal> {
     let last_fetched = LeaderEpoch::from_wire(asked.last_fetched_epoch)?;
     let end = end_of_epoch(partition, last_fetched)?;
-    if end.epoch >= last_fetched && end.offset >= from {
+    // A follower that is behind ends where its leader goes on.
+    let behind = matches!(*partition.role(), Role::Follower { .. });
+    if end.epoch >= last_fetched && (end.offset >= from || behind) {
         return None;
     }
     let marks = partition.watermarks().snapshot();

@@ -16,6 +16,8 @@ use crate::api::epochs::check_epoch;
 use crate::context::Context;
 use crate::error_code::Coded;
 
+/// From this version on clients know that an offset may not be available yet.
+const NOT_AVAILABLE_FROM_VERSION: i16 = 5;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -68,7 +70,7 @@ async fn look_up(
         // it still leads, only while it may vouch for it.
         let known = partition.is_settled() && context.may_vouch(&partition);
         if !known {
-            return Err(ErrorCode::OffsetNotAvailable);
+            return Err(not_available(context.version));
         }
     }
     let marks = partition.watermarks().snapshot();
@@ -95,6 +97,15 @@ async fn look_up(
             by_time(context, partition, timestamp, marks.high_watermark).await
         }
         _ => Err(ErrorCode::InvalidRequest),
+    }
+}
+
+/// That the offset is not known yet, in the words of the version: older clients know no better ones
+/// (KIP-207).
+fn not_available(version: i16) -> ErrorCode {
+    match version {
+        NOT_AVAILABLE_FROM_VERSION.. => ErrorCode::OffsetNotAvailable,
+        _ => ErrorCode::LeaderNotAvailable,
     }
 }
 
@@ -155,5 +166,18 @@ fn response(partition_index: i32, found: Result<Found, ErrorCode>) -> ListOffset
             error_code: code.code(),
             ..Default::default()
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_wire::ErrorCode;
+
+    use super::not_available;
+
+    #[test]
+    fn older_clients_are_told_to_wait_in_words_that_they_know() {
+        assert_eq!(not_available(4), ErrorCode::LeaderNotAvailable);
+        assert_eq!(not_available(5), ErrorCode::OffsetNotAvailable);
     }
 }

@@ -102,6 +102,8 @@ impl GroupService {
         for shard in self.shards() {
             match shard.query(|coordinator| coordinator.list(filter)) {
                 Ok(some) => groups.extend(some),
+                // Clients ask every node, and the one that keeps these tells of them.
+                Err(GroupError::NotCoordinator) => {}
                 Err(error) => failure = Some(error),
             }
         }

@@ -45,7 +45,7 @@ fn coordinator(world: &World, ask: NodeId) -> NodeId {
     })
 }
 
-fn commit(world: &World, ask: NodeId, offset: i64) {
+pub(crate) fn commit(world: &World, ask: NodeId, offset: i64) {
     let request = Request::OffsetCommit(OffsetCommitRequest {
         group_id: "g".into(),
         topics: vec![OffsetCommitRequestTopic {

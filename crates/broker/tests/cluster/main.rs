@@ -6,6 +6,7 @@
     reason = "these nodes run in real time, as no clock is shared by all of their threads"
 )]
 
+mod clients;
 mod groups;
 mod links;
 mod moves;

@@ -3,33 +3,28 @@
 //! Everything up to and including the append happens in the first poll, so batches reach the logs
 //! in the order of a connection's requests.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod check;
+mod refused;
 
-use bytes::Bytes;
-use plimsoll_controller::config::{TimestampSource, TopicCompression};
+use std::sync::Arc;
+
 use plimsoll_partition::{Append, AppendError, Appended, Partition};
-use plimsoll_record_batch::{
-    self as record_batch, Batch, BatchError, Checked, Compression, Keys, TimestampType,
-};
-use plimsoll_segment_log::ToAppend;
 use plimsoll_types::{NodeId, Timestamp};
 use plimsoll_watermark::Mark;
 use plimsoll_wire::ErrorCode;
 use plimsoll_wire::produce::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
 };
 
+use self::check::checked;
+use self::refused::{Refused, moved};
 use crate::api::leaders::{Endpoint, endpoints};
-use crate::catalog::{HostedTopic, Leadership, LookupError};
+use crate::catalog::{HostedTopic, LookupError};
 use crate::context::Context;
 use crate::counters::add;
 use crate::deadline::Deadline;
-use crate::error_code::Coded;
 
-/// The least version in which a producer may send zstd (KIP-110).
-const ZSTD_FROM_VERSION: i16 = 7;
 /// From this version on topics go by id.
 const TOPIC_IDS_FROM_VERSION: i16 = 13;
 
@@ -149,50 +144,6 @@ struct Done {
     log_start: i64,
 }
 
-/// Why a batch was not taken, in the client's terms.
-struct Refused {
-    code: ErrorCode,
-    message: Option<String>,
-    records: Vec<BatchIndexAndErrorMessage>,
-    /// Who leads instead, if that is why.
-    leader: Option<Leadership>,
-}
-
-impl Refused {
-    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: Some(message.into()),
-            records: Vec::new(),
-            leader: None,
-        }
-    }
-}
-
-impl From<ErrorCode> for Refused {
-    fn from(code: ErrorCode) -> Self {
-        Self {
-            code,
-            message: None,
-            records: Vec::new(),
-            leader: None,
-        }
-    }
-}
-
-impl From<LookupError> for Refused {
-    fn from(error: LookupError) -> Self {
-        let leader = match &error {
-            LookupError::NotLeader(leadership) => Some(*leadership),
-            _ => None,
-        };
-        Self {
-            leader,
-            ..Self::new(error.code(), error.to_string())
-        }
-    }
-}
-
 /// Checks one partition's batch and hands it to the log.
 fn begin(
     context: &Context,
@@ -231,139 +182,6 @@ fn begin(
     })
 }
 
-/// The batch as it goes into the log, after every check that needs no log.
-fn checked(
-    context: &Context,
-    topic: &HostedTopic,
-    bytes: Bytes,
-    now: Timestamp,
-) -> Result<(ToAppend, Option<Timestamp>), Refused> {
-    let config = &topic.policy.config;
-    if bytes.is_empty() {
-        return Err(Refused::new(
-            ErrorCode::InvalidRecord,
-            "the partition's records are empty",
-        ));
-    }
-    let batch = Batch::parse(&bytes)?;
-    if batch.bytes().len() != bytes.len() {
-        return Err(Refused::new(
-            ErrorCode::InvalidRecord,
-            "a partition takes exactly one batch in a request",
-        ));
-    }
-    let too_large = |size: usize| {
-        Refused::new(
-            ErrorCode::MessageTooLarge,
-            format!(
-                "the batch has {size} bytes, max.message.bytes is {}",
-                config.max_message_bytes
-            ),
-        )
-    };
-    let max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
-    if bytes.len() > max {
-        return Err(too_large(bytes.len()));
-    }
-    let header = *batch.header();
-    if header.attributes.is_control() || header.attributes.is_transactional() {
-        return Err(Refused::new(
-            ErrorCode::InvalidRecord,
-            "control and transactional batches are not taken here",
-        ));
-    }
-    if header.attributes.has_delete_horizon() {
-        return Err(Refused::new(
-            ErrorCode::InvalidRecord,
-            "a delete horizon is the broker's to set",
-        ));
-    }
-    let codec = header.attributes.compression();
-    if codec == Compression::Zstd && context.version < ZSTD_FROM_VERSION {
-        return Err(ErrorCode::UnsupportedCompressionType.into());
-    }
-    let limits = context.broker.host.decode;
-    let keys = if config.cleanup.compact {
-        Keys::Required
-    } else {
-        Keys::Optional
-    };
-    let times = batch.check_records(&limits, keys)?;
-    let mut bytes = match wanted_codec(config.compression) {
-        Some(wanted) if wanted != codec => {
-            let again = record_batch::recompress(&batch, wanted, &limits)
-                .map_err(|error| Refused::new(ErrorCode::InvalidRecord, error.to_string()))?;
-            if again.len() > max {
-                return Err(too_large(again.len()));
-            }
-            again
-        }
-        _ => bytes,
-    };
-    let log_append_time = match &config.timestamps {
-        TimestampSource::LogAppendTime => {
-            let mut stamped = bytes.to_vec();
-            record_batch::stamp_log_append_time(&mut stamped, now);
-            bytes = stamped.into();
-            Some(now)
-        }
-        TimestampSource::CreateTime {
-            before_max,
-            after_max,
-        } => {
-            if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
-                let message =
-                    "the topic keeps the producer's timestamps; the append time is not its to set";
-                return Err(Refused::new(ErrorCode::InvalidTimestamp, message));
-            }
-            check_times(&times, now, *before_max, *after_max)?;
-            if times.max_timestamp != header.max_timestamp {
-                // The index by time goes by this field, so it is made true, as Kafka does.
-                let mut stamped = bytes.to_vec();
-                record_batch::stamp_max_timestamp(&mut stamped, times.max_timestamp);
-                bytes = stamped.into();
-            }
-            None
-        }
-    };
-    // The header as it is now, after recompression and stamping.
-    let header = record_batch::BatchHeader::decode(&bytes)?;
-    Ok((ToAppend { header, bytes }, log_append_time))
-}
-
-fn wanted_codec(config: TopicCompression) -> Option<Compression> {
-    match config {
-        TopicCompression::Producer => None,
-        TopicCompression::Uncompressed => Some(Compression::None),
-        TopicCompression::Gzip => Some(Compression::Gzip),
-        TopicCompression::Snappy => Some(Compression::Snappy),
-        TopicCompression::Lz4 => Some(Compression::Lz4),
-        TopicCompression::Zstd => Some(Compression::Zstd),
-    }
-}
-
-/// `message.timestamp.before.max.ms` and `after.max.ms` (KIP-937), for the records' range of times.
-fn check_times(
-    times: &Checked,
-    now: Timestamp,
-    before_max: Option<Duration>,
-    after_max: Option<Duration>,
-) -> Result<(), Refused> {
-    let refuse = |what: &str, time: Timestamp| {
-        let ms = time.as_millis();
-        let message = format!("timestamp {ms} is further {what} than the topic allows");
-        Err(Refused::new(ErrorCode::InvalidTimestamp, message))
-    };
-    let (min, max) = (times.min_timestamp, times.max_timestamp);
-    if min != Timestamp::NONE && before_max.is_some_and(|bound| now.since(min) > bound) {
-        return refuse("in the past", min);
-    }
-    if max != Timestamp::NONE && after_max.is_some_and(|bound| max.since(now) > bound) {
-        return refuse("in the future", max);
-    }
-    Ok(())
-}
-
 /// Awaits the append, and what `acks` asks for beyond it.
 async fn finish(
     context: &Context,
@@ -378,7 +196,10 @@ async fn finish(
         records,
         bytes,
     } = begun;
-    let appended = append.await?;
+    let appended = match append.await {
+        Err(AppendError::NotLeader { .. }) => return Err(moved(context, &partition)),
+        appended => appended?,
+    };
     let counters = &context.broker.counters;
     if appended.duplicate_of.is_some() {
         add(&counters.duplicates, 1);
@@ -394,15 +215,15 @@ async fn finish(
         // A duplicate waits too: its first try may not be durable yet.
         let wait = marks
             .wait_in(appended.leader_epoch, Mark::HighWatermark, appended.end)
-            .map_err(|_| moved(&partition))?;
+            .map_err(|_| moved(context, &partition))?;
         // A failure between the append and here has ended the course already, and this wait began
         // in the one after it, where nothing will move.
         if partition.offline().is_some() {
-            return Err(moved(&partition));
+            return Err(moved(context, &partition));
         }
         match deadline.bound(wait).await {
             Some(Ok(marks)) => debug_assert!(marks.high_watermark >= appended.end, "X1"),
-            Some(Err(_superseded)) => return Err(moved(&partition)),
+            Some(Err(_superseded)) => return Err(moved(context, &partition)),
             None if !marks.min_isr_met() => {
                 return Err(ErrorCode::NotEnoughReplicasAfterAppend.into());
             }
@@ -415,38 +236,6 @@ async fn finish(
         log_append_time,
         log_start,
     })
-}
-
-/// The course in which the batch was appended is over before it was acknowledged.
-fn moved(partition: &Partition) -> Refused {
-    match partition.offline() {
-        Some(why) => Refused::from(LookupError::Offline { why }),
-        None => ErrorCode::NotLeaderOrFollower.into(),
-    }
-}
-
-impl From<AppendError> for Refused {
-    fn from(error: AppendError) -> Self {
-        Self::new(error.code(), error.to_string())
-    }
-}
-
-impl From<BatchError> for Refused {
-    fn from(error: BatchError) -> Self {
-        let records = match &error {
-            BatchError::Record { index, problem } => vec![BatchIndexAndErrorMessage {
-                batch_index: i32::try_from(*index).unwrap_or(i32::MAX),
-                batch_index_error_message: Some(problem.to_string().into()),
-            }],
-            _ => Vec::new(),
-        };
-        Self {
-            code: error.code(),
-            message: Some(error.to_string()),
-            records,
-            leader: None,
-        }
-    }
 }
 
 fn response(index: i32, outcome: Result<Done, Refused>) -> PartitionProduceResponse {
