@@ -7,6 +7,7 @@
 //! other verbs to [`run`]).
 
 mod confirm;
+mod connect;
 mod failure;
 mod format;
 mod http;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+pub use crate::connect::{Ask, Bootstrap, Confirm, Connect};
 use crate::http::HttpAt;
 use crate::operate::{Chaos, Doctor, Explain, Node, Partition, Replica, Top};
 use crate::output::Output;
@@ -80,62 +81,6 @@ Exit codes: 0 all is well, 10 something is not served, 11 all is served with les
     Chaos(Chaos),
     /// Tell what a code such as R002 or P0307 means
     Explain(Explain),
-}
-
-/// Where the cluster is.
-#[derive(Args, Clone, Debug)]
-pub struct Bootstrap {
-    /// Where the cluster is; several addresses are separated by commas and tried in turn [default:
-    /// the nodes of plimsoll dev, or a node on its usual port]
-    #[arg(
-        short,
-        long,
-        value_name = "HOST:PORT",
-        env = "PLIMSOLL_BOOTSTRAP_SERVER",
-        default_value = "127.0.0.1:9092,127.0.0.1:10092,127.0.0.1:11092",
-        hide_default_value = true,
-        hide_env_values = true
-    )]
-    pub bootstrap_server: String,
-}
-
-/// How to reach the cluster.
-#[derive(Args, Clone, Debug)]
-pub struct Connect {
-    /// Where it is
-    #[command(flatten)]
-    pub at: Bootstrap,
-    /// How long to wait for an answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub timeout: Duration,
-}
-
-/// How to reach the cluster, and the form of the answer.
-#[derive(Args, Clone, Debug)]
-pub struct Ask {
-    #[command(flatten)]
-    pub(crate) connect: Connect,
-    /// The form of the answer: table, wide, json, jsonl or name
-    #[arg(
-        short,
-        long,
-        value_name = "FORM",
-        value_enum,
-        default_value_t,
-        hide_possible_values = true
-    )]
-    pub(crate) output: Output,
-}
-
-/// How to confirm what destroys something.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct Confirm {
-    /// Do not ask
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 /// `plimsoll topic …`
