@@ -3,8 +3,8 @@
 //! A node judges its own proposal by the image that it knows and sends the records with that
 //! image's version; they are void when another transaction came first.
 
-use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, IsrChange, LogAnswer};
-use plimsoll_controller::rules::{RecoverUnclean, RegisterNode, Shutdown};
+use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, Election, IsrChange};
+use plimsoll_controller::rules::{LogAnswer, RecoverUnclean, RegisterNode, Shutdown};
 use plimsoll_controller::{Image, Limits, NodeDefaults, Partition, Record, Refusal};
 use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch};
 
@@ -265,9 +265,12 @@ impl World {
 
     /// Asks logs, where nobody complete is left and the topic's policy allows it.
     fn recover(&mut self) {
+        if partition(self.image()).leader.is_some() {
+            return;
+        }
         let wanted = rules::recoveries_wanted(self.image()).next();
-        let Some(wanted) = wanted else { return };
-        let asked = wanted.ask.iter();
+        let asked = wanted.map_or_else(|| self.ids(), |wanted| wanted.ask);
+        let asked = asked.iter();
         let answering = asked.filter(|id| self.is_awake(**id) && self.reaches_controller(**id));
         let answer = |id: &NodeId| {
             let node = &self.nodes[id];
@@ -281,11 +284,19 @@ impl World {
             }
         };
         let wish = RecoverUnclean {
-            key: wanted.key,
+            key: key(),
             answers: answering.map(answer).collect(),
             timed_out: false,
         };
         self.rule(|image| rules::recover_unclean(image, &wish));
+        // Where nobody is left to ask, a person takes what there is.
+        let left = partition(self.image());
+        let nobody = left.elr.is_empty() && left.last_known_elr.is_empty();
+        let all_up = self.nodes.values().all(|node| node.up);
+        if self.calm && self.may_lose && left.leader.is_none() && nobody && all_up {
+            let unclean = Election::Unclean;
+            self.rule(|image| rules::elect(image, key(), unclean, &wish.answers));
+        }
     }
 
     /// A new process of the node registers; whether it could.

@@ -12,6 +12,8 @@ use super::node::{End, Log, Role};
 use super::world::World;
 use crate::leader::Counts;
 
+mod changes;
+
 const BOTH: [Counts; 2] = [Counts::Durable, Counts::Written];
 const NEVER: Monotonic = Monotonic::from_start(Duration::from_secs(1 << 20));
 
@@ -248,86 +250,6 @@ fn scenario_11_a_leader_that_is_not_heard_or_does_not_hear_commits_nothing_more(
 }
 
 #[test]
-fn scenario_15_a_controller_that_goes_in_the_middle_of_a_shrink_changes_nothing() {
-    for_seeds(|seed, counts| {
-        for committed in [false, true] {
-            let mut world = World::begin(seed, counts);
-            world.cut_off(3, NEVER);
-            while world.transactions.is_empty() && world.isr().len() == 3 {
-                world.play(10).unwrap();
-            }
-            if committed {
-                while world.isr().len() == 3 {
-                    world.play(10).unwrap();
-                }
-                world.answers.clear();
-            } else {
-                world.transactions.clear();
-            }
-            world.no_controller_until = world.now + Duration::from_secs(2);
-            world.play(6000).unwrap();
-            assert_eq!(world.isr(), [1, 2], "asked for again until it is known");
-            let before = world.ledger.end();
-            world.play(1000).unwrap();
-            assert!(world.ledger.end() > before);
-            world.heal(60_000).unwrap();
-        }
-    });
-}
-
-/// Holds back copies of what is proposed until 3 is to be taken in again.
-fn expansion_held(seed: u64, counts: Counts) -> World {
-    let mut world = World::begin(seed, counts);
-    world.cut_off(3, NEVER);
-    world.play(5000).unwrap();
-    assert_eq!(world.isr(), [1, 2]);
-    let now = world.now;
-    world.cut_off(3, now);
-    let takes_in = |world: &World| {
-        let mut all = world.transactions.iter().map(|(_, t)| &t.proposal.new_isr);
-        all.any(|isr| isr.iter().any(|(id, _)| *id == node(3)))
-    };
-    while !takes_in(&world) {
-        world.play(10).unwrap();
-    }
-    for (at, _) in &mut world.transactions {
-        *at = now + Duration::from_secs(30);
-    }
-    world
-}
-
-#[test]
-fn scenario_16_a_proposal_that_arrives_half_a_minute_late_does_nothing() {
-    for_seeds(|seed, counts| {
-        let mut world = expansion_held(seed, counts);
-        world.play(8000).unwrap();
-        assert_eq!(world.isr(), [1, 2, 3], "asked for again and done");
-        world.cut_off(2, NEVER);
-        world.play(5000).unwrap();
-        assert_eq!(world.isr(), [1, 3]);
-        world.play(25_000).unwrap();
-        assert_eq!(world.isr(), [1, 3], "the late one is void");
-        world.heal(60_000).unwrap();
-    });
-}
-
-#[test]
-fn scenario_17_a_late_expansion_takes_in_nobody_who_has_begun_anew() {
-    for_seeds(|seed, counts| {
-        let mut world = expansion_held(seed, counts);
-        world.empty_disk(3);
-        // Another directory under a number that lives is turned down until that is fenced.
-        world.play(3000).unwrap();
-        assert!(world.register(node(3)));
-        world.cut(1, 3, NEVER);
-        world.play(35_000).unwrap();
-        assert_eq!(world.isr(), [1, 2]);
-        world.mend();
-        world.heal(120_000).unwrap();
-    });
-}
-
-#[test]
 fn scenario_29_and_30_a_damaged_log_is_copied_anew_and_leads_nobody_meanwhile() {
     for_seeds(|seed, counts| {
         for damaged in [1, 2] {
@@ -382,71 +304,6 @@ fn scenario_40_and_41_retention_passes_followers_by_and_none_is_ahead_of_its_lea
 }
 
 #[test]
-fn scenario_43_a_move_goes_on_whichever_party_falls() {
-    for_seeds(|seed, counts| {
-        for falls in 1..=4 {
-            let mut world = World::begin(seed, counts);
-            let wish = Reassign {
-                key: key(),
-                replicas: Some(vec![4, 2, 3]),
-            };
-            world.rule(|image| rules::reassign(image, &LIMITS, &wish));
-            world.play(300 * (1 + seed % 3)).unwrap();
-            world.lose_power(node(falls), 0);
-            world.play(3000).unwrap();
-            world.heal(120_000).unwrap();
-            let mut replicas: Vec<_> = partition(world.image()).replicas.to_vec();
-            replicas.sort_unstable();
-            assert_eq!(replicas, [2, 3, 4].map(node));
-            assert_eq!(world.log(1).end(), 0, "what went is deleted");
-        }
-    });
-}
-
-#[test]
-fn scenario_43_a_replica_taken_out_and_put_back_unseen_is_agreed_on_anew() {
-    for_seeds(|seed, counts| {
-        let mut world = World::begin(seed, counts);
-        // 3 hears of both at once.
-        world.nodes.get_mut(&node(3)).unwrap().deaf_until = NEVER;
-        for replicas in [vec![1, 2], vec![1, 2, 3]] {
-            let wish = Reassign {
-                key: key(),
-                replicas: Some(replicas),
-            };
-            world.rule(|image| rules::reassign(image, &LIMITS, &wish));
-            world.play(300).unwrap();
-        }
-        assert!(!world.isr().contains(&3));
-        world.nodes.get_mut(&node(3)).unwrap().deaf_until = world.now;
-        world.heal(60_000).unwrap();
-    });
-}
-
-#[test]
-fn scenario_48_min_isr_goes_up_and_down_while_replicas_come_and_go() {
-    for_seeds(|seed, counts| {
-        let mut world = World::begin(seed, counts);
-        for round in 0..6_u32 {
-            let until = world.now + Duration::from_secs(3);
-            world.cut_off(2 + round % 2, until);
-            for value in ["3", "1", "2"] {
-                world.set_config("min.insync.replicas", value);
-                world.play(700).unwrap();
-            }
-        }
-        world.set_config("min.insync.replicas", "3");
-        world.cut_off(2, NEVER);
-        world.play(15_000).unwrap();
-        let before = world.ledger.end();
-        world.play(2000).unwrap();
-        assert_eq!(world.ledger.end(), before, "below the new min ISR");
-        world.mend();
-        world.heal(120_000).unwrap();
-    });
-}
-
-#[test]
 fn scenario_49_what_an_unclean_election_loses_is_said_and_all_follow() {
     for seed in 0..6 {
         let mut world = World::still(seed, Counts::Written, "balanced");
@@ -478,24 +335,6 @@ fn scenario_50_high_watermarks_that_were_lost_are_found_again() {
         };
         let start = leading.machine.epoch_start().get();
         assert!(world.nodes[&leader].log.high_watermark >= start, "R6");
-    });
-}
-
-#[test]
-fn scenario_51_who_has_not_heard_that_it_leads_does_not() {
-    for_seeds(|seed, counts| {
-        let mut world = World::begin(seed, counts);
-        world.nodes.get_mut(&node(2)).unwrap().deaf_until = NEVER;
-        world.elect(2);
-        world.play(5000).unwrap();
-        let leads = |id: u32| matches!(world.nodes[&node(id)].role, Role::Leading(_));
-        assert!(!leads(2), "not before it knows");
-        assert!(!leads(1), "not after it knows");
-        let before = world.ledger.end();
-        world.nodes.get_mut(&node(2)).unwrap().deaf_until = world.now;
-        world.play(3000).unwrap();
-        assert!(world.ledger.end() > before);
-        world.heal(60_000).unwrap();
     });
 }
 
