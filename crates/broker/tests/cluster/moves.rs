@@ -1,6 +1,6 @@
 //! Partitions that move to other nodes, and leaders that are elected by hand.
 
-use plimsoll_types::Offset;
+use plimsoll_types::{NodeId, Offset};
 use plimsoll_wire::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -34,25 +34,19 @@ fn reassign(world: &World, replicas: Option<Vec<i32>>) -> i16 {
     altered.responses[0].partitions[0].error_code
 }
 
-#[test]
-fn records_that_were_deleted_are_gone_on_every_node() {
-    let world = World::of(3);
-    assert_eq!(create(&world, id(1), "orders"), 0);
-    for _ in 0..3 {
-        produce_somewhere(&world, "orders", 0);
-    }
-    let leader = world
-        .image()
-        .partition("orders", 0)
-        .unwrap()
-        .leader
-        .unwrap();
+fn led_by(world: &World) -> NodeId {
+    let image = world.image();
+    image.partition("orders", 0).unwrap().leader.unwrap()
+}
+
+/// Deletes what is before `offset`; the answer's error.
+fn delete_before(world: &World, leader: NodeId, offset: i64) -> i16 {
     let request = Request::DeleteRecords(DeleteRecordsRequest {
         topics: vec![DeleteRecordsTopic {
             name: "orders".into(),
             partitions: vec![DeleteRecordsPartition {
                 partition_index: 0,
-                offset: 2,
+                offset,
             }],
         }],
         timeout_ms: 10_000,
@@ -60,7 +54,46 @@ fn records_that_were_deleted_are_gone_on_every_node() {
     let Response::DeleteRecords(deleted) = world.call(leader, 2, &request) else {
         panic!("another response")
     };
-    assert_eq!(deleted.topics[0].partitions[0].error_code, 0);
+    deleted.topics[0].partitions[0].error_code
+}
+
+#[test]
+fn scenario_42_what_was_deleted_stays_deleted_when_the_leader_goes() {
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    for _ in 0..3 {
+        produce_somewhere(&world, "orders", 0);
+    }
+    let old = led_by(&world);
+    assert_eq!(delete_before(&world, old, 2), 0);
+    // It is gone with the answer.
+    world.cut(old);
+    world.until("another leads", |image| {
+        let leader = image.partition("orders", 0).unwrap().leader;
+        leader.is_some_and(|leader| leader != old)
+    });
+    let leader = led_by(&world);
+    let replica = world.broker(leader).catalog().partition("orders", 0);
+    assert!(replica.unwrap().watermarks().log_start() >= Offset::new(2));
+    world.heal(old);
+    produce_somewhere(&world, "orders", 0);
+    world.until("the old leader has it deleted and the rest", |image| {
+        let replica = world.broker(old).catalog().partition("orders", 0);
+        let marks = replica.unwrap().watermarks().snapshot();
+        let whole = marks.log_start >= Offset::new(2) && marks.high_watermark == Offset::new(4);
+        whole && image.partition("orders", 0).unwrap().isr.len() == 3
+    });
+}
+
+#[test]
+fn records_that_were_deleted_are_gone_on_every_node() {
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    for _ in 0..3 {
+        produce_somewhere(&world, "orders", 0);
+    }
+    let leader = led_by(&world);
+    assert_eq!(delete_before(&world, leader, 2), 0);
     for node in [id(1), id(2), id(3)] {
         let replica = world.broker(node).catalog().partition("orders", 0).unwrap();
         assert!(replica.watermarks().log_start() >= Offset::new(2), "{node}");
