@@ -42,7 +42,7 @@ pub(crate) struct ClusterArgs {
     /// Name the scenarios, and run none
     #[arg(long)]
     list: bool,
-    /// How many times a leader is killed, half of the time with the controller in it [default: 4]
+    /// How many times a leader is killed, half of the time with the controller in it [default: 2]
     #[arg(long)]
     kills: Option<u32>,
     /// Hold all times to what a quiet machine of four cores gives
@@ -135,7 +135,7 @@ fn play(
     let setting = Setting {
         binary,
         dir: &dir,
-        kills: kills.unwrap_or(4),
+        kills: kills.unwrap_or(2),
     };
     let form = Form {
         proxied: place == Where::Proxied,

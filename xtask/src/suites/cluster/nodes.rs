@@ -28,6 +28,8 @@ pub(super) struct Cluster {
     asked: Option<u32>,
     /// What stands between the nodes, if anything.
     pub(super) proxy: Option<Proxy>,
+    /// When the last fault was over: a node was started or went on, a link was mended.
+    mended: Instant,
 }
 
 /// How a cluster is made.
@@ -83,6 +85,7 @@ impl Cluster {
             mute: Vec::new(),
             asked: None,
             proxy,
+            mended: Instant::now(),
         };
         for id in cluster.ids() {
             cluster.spawn(id)?;
@@ -151,6 +154,7 @@ impl Cluster {
     pub(super) fn spawn(&mut self, id: u32) -> Result<()> {
         let node = self.place(id).spawn()?;
         self.nodes[index(id)] = Some(node);
+        self.mended();
         Ok(())
     }
 
@@ -194,7 +198,18 @@ impl Cluster {
     /// Lets a stopped process go on.
     pub(super) fn resume(&mut self, id: u32) -> Result<()> {
         self.mute.retain(|mute| *mute != id);
+        self.mended();
         self.node(id)?.signal(Signal::CONT)
+    }
+
+    /// The fault is over.
+    pub(super) fn mended(&mut self) {
+        self.mended = Instant::now();
+    }
+
+    /// How long the last fault has been over.
+    pub(super) fn since_mended(&self) -> Duration {
+        self.mended.elapsed()
     }
 
     /// Who is to tell from now on how the cluster does.

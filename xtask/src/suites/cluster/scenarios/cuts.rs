@@ -12,11 +12,11 @@ use super::super::stage::{HEAL, PARTITIONS, Stage};
 use super::kills::{SLACK, STALL};
 
 /// How long links stay cut: longer than a session of three seconds.
-const CUT: Duration = Duration::from_secs(6);
+const CUT: Duration = Duration::from_secs(4);
 /// A leader that cannot be reached is replaced after its session.
 const REPLACED: Duration = Duration::from_secs(5);
 /// How long a link flaps, and how long it is up or down each time.
-const FLAPPING: Duration = Duration::from_secs(9);
+const FLAPPING: Duration = Duration::from_secs(6);
 const FLAP: Duration = Duration::from_millis(300);
 
 fn proxy<'a>(stage: &'a Stage<'_>) -> Result<&'a Proxy> {
@@ -44,6 +44,7 @@ pub(super) fn one_way(stage: &mut Stage<'_>) -> Result<()> {
         stage.names(&watch, follower, &["R002"], &[DEGRADED, UNHEALTHY]);
         thread::sleep((begun + CUT).saturating_duration_since(Instant::now()));
         proxy(stage)?.cut(from, to, false);
+        stage.cluster.mended();
         thread::sleep(Duration::from_secs(1));
         let gap = probe.gap_until(led, begun, Instant::now());
         let name = format!("{name} cut: writes stop");
@@ -91,12 +92,13 @@ fn cut(stage: &mut Stage<'_>, victim: u32, name: &str) -> Result<()> {
     let until = Instant::now();
     let stalls = others.map(|at| probe.gap_until(at, begun, until)).collect();
     proxy(stage)?.isolate(victim, stage.cluster.ids(), false);
+    stage.cluster.mended();
     let report = &mut stage.report;
     report.times("writes stop where it led", vec![gap], REPLACED, SLACK);
     report.times("writes stop where others lead", stalls, STALL, SLACK);
     stage.heard(watch);
     drop(probe);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// A node that reaches nobody does not call itself or the others well.
@@ -127,6 +129,7 @@ pub(super) fn flapping(stage: &mut Stage<'_>) -> Result<()> {
         thread::sleep(FLAP);
     }
     proxy(stage)?.isolate(leader, [follower], false);
+    stage.cluster.mended();
     let until = Instant::now();
     let gaps = PARTITIONS
         .into_iter()
@@ -137,7 +140,7 @@ pub(super) fn flapping(stage: &mut Stage<'_>) -> Result<()> {
         .times("writes stop while it flaps", gaps, STALL, SLACK);
     // Who came and went is held back for up to a minute before it counts again.
     drop(probe);
-    stage.whole_again(Duration::from_secs(70)).map(drop)
+    stage.whole_again(Duration::from_secs(70))
 }
 
 /// A link on which everything takes longer.
@@ -160,6 +163,7 @@ pub(super) fn slow(stage: &mut Stage<'_>) -> Result<()> {
         .report
         .times("writes stop on a slow link", vec![gap], STALL, SLACK);
     proxy(stage)?.delay(leader, follower, Duration::ZERO);
+    stage.cluster.mended();
     drop(probe);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }

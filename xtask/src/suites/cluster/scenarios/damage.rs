@@ -31,7 +31,7 @@ pub(super) fn emptied(stage: &mut Stage<'_>) -> Result<()> {
     stage.names(&watch, victim, &["R011"], &[DEGRADED]);
     stage.cluster.in_sync(2 * HEAL)?;
     stage.heard(watch);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(2 * HEAL)
 }
 
 /// A topic whose only partition has many segments, written and copied to all.
@@ -103,8 +103,9 @@ pub(super) fn flipped(stage: &mut Stage<'_>) -> Result<()> {
         });
         stage.report.claim(&format!("{what}: repaired"), repaired);
         stage.heard(watch);
+        stage.cluster.mended();
     }
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// Segment files that are gone or cut when a node starts.

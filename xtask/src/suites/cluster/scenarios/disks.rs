@@ -56,6 +56,7 @@ pub(super) fn fsync_error(stage: &mut Stage<'_>) -> Result<()> {
         let injection = Injection::into(pid, "error=EIO:when=1", &[file], &log)?;
         injection.done(HEAL)?;
         drop(injection);
+        stage.cluster.mended();
         let whose = if of_leader { "a leader" } else { "a follower" };
         let exits = [DEGRADED, UNHEALTHY];
         let named = watch.names(victim, &["R010"], &exits, Duration::from_secs(10));
@@ -118,12 +119,13 @@ pub(super) fn slow_fsync(stage: &mut Stage<'_>) -> Result<()> {
     let stalls = others.map(|at| probe.gap_until(at, begun, until)).collect();
     let own = probe.gap_until(led, begun, until);
     drop(injection);
+    stage.cluster.mended();
     let report = &mut stage.report;
     report.times("writes stop where others lead", stalls, STALL, SLACK);
     report.times("writes stop where it led", vec![own], SLOW, 1);
     stage.heard(watch);
     drop(probe);
-    stage.whole_again(2 * HEAL).map(drop)
+    stage.whole_again(2 * HEAL)
 }
 
 fn others_in_sync(stage: &Stage<'_>, victim: u32) -> Result<String> {
@@ -185,6 +187,7 @@ pub(super) fn full(setting: &Setting<'_>, report: &mut Report, random: Random) -
         stage.report.times(&name, gaps, STALL, SLACK);
         stage.report.claim("the node runs on", runs(&stage, victim));
         disks.borrow()[at].free()?;
+        stage.cluster.mended();
         stage.cluster.in_sync(2 * HEAL)?;
         stage.heard(watch);
         drop(probe);

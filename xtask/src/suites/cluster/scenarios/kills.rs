@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::super::doctor::{DEGRADED, UNHEALTHY, Watch};
+use super::super::doctor::{DEGRADED, OK, UNHEALTHY, Watch};
 use super::super::nodes::wait;
 use super::super::stage::{HEAL, PARTITIONS, Stage};
 
@@ -73,7 +73,7 @@ pub(super) fn kills(stage: &mut Stage<'_>) -> Result<()> {
     report.times("writes stop, follower killed", others, STALL, SLACK);
     report.times("in sync after a restart", heals, HEAL, 1);
     report.claim("doctor names a killed node each time", named);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// Doctor says that replicas on a killed node cannot be reached, and that the rest is served.
@@ -131,6 +131,27 @@ pub(super) fn controller_loss(stage: &mut Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A topic that asks for all its replicas takes no writes while one is missing, and doctor says so
+/// with the exit code of what is not served.
+pub(super) fn below_min_isr(stage: &mut Stage<'_>) -> Result<()> {
+    stage.topic("all-of-three", 1, &["min.insync.replicas=3"])?;
+    stage.cluster.in_sync(HEAL)?;
+    let leader = stage.cluster.leader("all-of-three", 0)?;
+    let victim = 1 + leader % 3;
+    stage.cluster.ask(Some(leader));
+    let mut watch = Watch::of(&stage.cluster, leader);
+    watch.restart();
+    stage.cluster.kill(victim)?;
+    stage.names(&watch, leader, &["R016"], &[UNHEALTHY]);
+    stage.names(&watch, victim, &["R002"], &[UNHEALTHY]);
+    stage.cluster.start(victim)?;
+    watch.restart();
+    let served = watch.exits_with(OK, HEAL);
+    stage.report.claim("served again", served);
+    stage.heard(watch);
+    stage.whole_again(HEAL)
+}
+
 /// Everything ends at once and comes back.
 pub(super) fn all_killed(stage: &mut Stage<'_>) -> Result<()> {
     stage.progress()?;
@@ -154,5 +175,5 @@ pub(super) fn all_killed(stage: &mut Stage<'_>) -> Result<()> {
             "ready after {ready:.1?}, writes taken after {taken:.1?}"
         )),
     );
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }

@@ -88,6 +88,11 @@ pub(super) const ALL: &[Scenario] = &[
         "the controller killed, and stopped for 5 s: others go on",
     ),
     always(
+        "below-min-isr",
+        Play::Shared(kills::below_min_isr),
+        "a topic that asks for three replicas loses one: unhealthy until it is back",
+    ),
+    always(
         "all-killed",
         Play::Shared(kills::all_killed),
         "all three nodes killed at once",

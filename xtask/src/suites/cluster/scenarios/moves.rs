@@ -115,7 +115,7 @@ fn target_killed(stage: &mut Stage<'_>) -> Result<()> {
     let counted = load::count(&bootstrap, "moved");
     stage.report.claim("every offset is read", counted);
     drop(probe);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// A move to a node that is down is taken back.
@@ -131,7 +131,7 @@ fn cancelled(stage: &mut Stage<'_>) -> Result<()> {
     let back = back.map(|()| "held by 2, 3 and 4 as before".to_owned());
     stage.report.claim("a move is cancelled", back);
     stage.cluster.start(1)?;
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// The partition moves back, and its leader is killed meanwhile.
@@ -153,7 +153,7 @@ fn leader_killed(stage: &mut Stage<'_>) -> Result<()> {
     );
     let counted = load::count(&stage.cluster.bootstrap(), "moved");
     stage.report.claim("every offset is read", counted);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// A node gives its leaderships away, and takes some again.
@@ -182,7 +182,7 @@ fn drained(stage: &mut Stage<'_>) -> Result<()> {
     stage.heard(watch);
     stage.cluster.order(&["node", "resume", "2"])?;
     drop(probe);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// The fourth node leaves for good: its partitions move, and it is taken out.

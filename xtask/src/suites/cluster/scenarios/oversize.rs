@@ -38,6 +38,7 @@ pub(super) fn founding(stage: &mut Stage<'_>) -> Result<()> {
     let lowered = stage
         .cluster
         .order(&["topic", "set", "large", "max.message.bytes=100000"]);
+    let lowered = lowered.map(|_| "to 100,000 bytes".to_owned());
     stage.report.claim("limits are lowered", lowered);
     let begun = Instant::now();
     stage.cluster.start(follower)?;
@@ -61,7 +62,7 @@ pub(super) fn founding(stage: &mut Stage<'_>) -> Result<()> {
         .claim("every offset is read", load::count(&bootstrap, "large"));
     drop(probe);
     stage.heard(watch);
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
 
 /// Compares times between acknowledgements: in the middle, and of the slowest in twenty.

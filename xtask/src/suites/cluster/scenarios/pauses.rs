@@ -14,7 +14,7 @@ const REPLACED: Duration = Duration::from_secs(5);
 
 /// SIGSTOP, shorter and longer than what a session bears.
 pub(super) fn pauses(stage: &mut Stage<'_>) -> Result<()> {
-    for (millis, of_leader) in [(500, false), (2_000, false), (6_000, true)] {
+    for (millis, of_leader) in [(500, false), (2_000, false), (5_000, true)] {
         stage.progress()?;
         let probe = stage.probe()?;
         let controller = stage.cluster.controller()?;

@@ -51,5 +51,5 @@ pub(super) fn rolling(stage: &mut Stage<'_>) -> Result<()> {
     });
     report.claim("no produce fails with a client's defaults", delivered);
     report.claim("and all of it is there", topic.verify());
-    stage.whole_again(HEAL).map(drop)
+    stage.whole_again(HEAL)
 }
