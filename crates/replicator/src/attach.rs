@@ -1,267 +1,227 @@
-//! How a session begins at the leader: who may ask, where the logs part, where acks will count.
-//!
-//! A follower that must cut or copy first gets no session, and what is stored about it is not
-//! touched (KAFKA-13141); it attaches again when it is done.
+//! How a session begins at the leader: the machine decides, and acks get where they count.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use plimsoll_replication::{Agreement, LogShape, divergence};
-use plimsoll_segment_log::{EpochEntry, LogReader, Minimum};
+use plimsoll_replication as rules;
+use plimsoll_replication::{AttachOutcome, LeaderAction, LeaderLog, Refusal};
+use plimsoll_segment_log::{EpochEntry, Minimum};
 use plimsoll_types::{Monotonic, Offset};
 
 use crate::counters::count;
 use crate::frame::{
-    Attach, Attached, EpochStart, Refused, RefusedReason, Reset, StreamFrame, to_rules, to_wire,
+    Attach, Attached, Refused, Reset, StreamFrame, of_frame, of_log, to_frame, to_reason,
 };
 use crate::lead::{LeadLink, first_base};
 use crate::replica::{Replica, Role, State};
 use crate::send::Sending;
-use crate::session::Session;
-use crate::status::Cause;
-
-/// A follower with this many stalls in a row gets one batch at a time.
-const STRIKES_ONE_BATCH: u32 = 3;
-/// And with this many begins anew.
-const STRIKES_RESET: u32 = 5;
+use crate::session::{Begins, OnLink, Session};
+use crate::store::Store;
 
 impl LeadLink {
     pub(crate) fn attach(&mut self, attach: &Attach, now: Monotonic) -> StreamFrame {
-        let refused = |reason| {
+        let known = self.replicas.replica(attach.key);
+        let answer = match known {
+            Some(replica) => self.agree(&replica, attach, now),
+            None => Err(Refusal::UnknownEpoch),
+        };
+        answer.unwrap_or_else(|why| {
             StreamFrame::Refused(Refused {
                 key: attach.key,
                 leader_epoch: attach.leader_epoch,
-                reason,
+                reason: to_reason(why),
             })
-        };
-        let Some(replica) = self.replicas.replica(attach.key) else {
-            count(&self.replicas.counters().refusals);
-            return refused(RefusedReason::UnknownEpoch);
-        };
-        let mut state = replica.state.lock();
-        match self.agree_on(&replica, &mut state, attach, now) {
-            Ok(answer) => answer,
-            Err(reason) => {
-                count(&self.replicas.counters().refusals);
-                refused(reason)
-            }
-        }
+        })
     }
 
-    fn agree_on(
+    fn agree(
         &mut self,
         replica: &Arc<Replica>,
-        state: &mut State,
         attach: &Attach,
         now: Monotonic,
-    ) -> Result<StreamFrame, RefusedReason> {
-        let follower = self.shared.follower;
-        self.check(state, attach)?;
-        if replica.store.offline().is_some() {
-            return Err(RefusedReason::Storage);
-        }
-        // Whatever comes of it, the follower is where it says: an earlier session is over.
-        replica.close_session(state, follower, None);
-        let view = state.view.clone();
+    ) -> Result<StreamFrame, Refusal> {
+        let refused = |why| {
+            count(&self.replicas.counters().refusals);
+            Err(why)
+        };
+        // Before the lock: it may wait for a disk.
+        let own = own_log(&*replica.store);
+        let mut state = replica.state.lock();
+        let state = &mut *state;
+        let (leader, current) = (state.view.leader, state.view.leader_epoch);
+        let unclean_epoch = state.view.unclean_epoch;
         let Role::Leader(leading) = &mut state.role else {
-            return Err(RefusedReason::NotLeader { leader: None });
+            return refused(match attach.leader_epoch > current {
+                true => Refusal::UnknownEpoch,
+                false => Refusal::NotLeader { leader },
+            });
         };
-        let record = leading.records.entry(follower).or_default();
-        let reader = replica.store.reader();
-        let own = own_log(&reader).ok_or(RefusedReason::Storage)?;
+        if attach.broker_epoch != self.shared.broker_epoch {
+            return refused(Refusal::StaleBrokerEpoch);
+        }
+        let Some(own) = own.filter(|_| replica.store.offline().is_none()) else {
+            return refused(Refusal::Storage);
+        };
+        let leader_epoch = leading.machine.leader_epoch();
         let marks = replica.store.watermarks().snapshot();
-        let claimed = to_rules(&attach.epochs);
-        let mine = to_rules(&to_wire(&own.epochs));
-        let agreement = if record.strikes >= STRIKES_RESET {
-            Agreement::Reset
-        } else {
-            let mine = LogShape {
-                log_start: own.start,
-                log_end: own.end,
-                epochs: &mine,
-            };
-            let theirs = LogShape {
-                log_start: attach.log_start,
-                log_end: attach.log_end,
-                epochs: &claimed,
-            };
-            divergence(&mine, &theirs)
+        let session = self.replicas.next_id();
+        let (claimed, epochs) = (of_frame(&attach.epochs), of_log(&own.epochs));
+        let asks = rules::Attach {
+            node: self.shared.follower,
+            session,
+            leader_epoch: attach.leader_epoch,
+            broker_epoch: attach.broker_epoch,
+            log_start: attach.log_start,
+            log_end: attach.log_end,
+            epochs: &claimed,
         };
-        let epochs_at = |end: Offset| -> Vec<EpochStart> {
-            let reached = |entry: &&EpochEntry| entry.start <= end;
-            let reached: Vec<_> = own.epochs.iter().filter(reached).copied().collect();
-            to_wire(&reached)
+        let log = LeaderLog {
+            log_start: own.start,
+            reset_start: own.start,
+            log_end: own.end,
+            high_watermark: marks.high_watermark,
+            epochs: &epochs,
         };
-        let attached = |session, end, truncate_to| {
-            StreamFrame::Attached(Attached {
+        let mut out = Vec::new();
+        let outcome = leading.machine.attach(&asks, &log, now, &mut out);
+        self.replicas.carry_out(replica, state, out, now);
+        let up_to = |end: Offset| to_frame(epochs.iter().filter(move |entry| entry.start <= end));
+        let (expects, one_batch) = match outcome {
+            AttachOutcome::Attached {
+                expects, one_batch, ..
+            } => (expects, one_batch),
+            AttachOutcome::Reset { start } => (start, false),
+            AttachOutcome::Refused(why) => return Err(why),
+        };
+        let begins = |position| Begins {
+            id: session,
+            leader_epoch,
+            position,
+            window: attach.window,
+            one_batch,
+            expects,
+            high_watermark: marks.high_watermark,
+        };
+        self.begin_session(replica, state, begins, now)?;
+        let (log_start, high_watermark) = (marks.log_start, marks.high_watermark);
+        Ok(match outcome {
+            AttachOutcome::Attached { truncate_to, .. } => StreamFrame::Attached(Attached {
                 key: attach.key,
                 session,
-                leader_epoch: leading.leader_epoch,
+                leader_epoch,
                 truncate_to,
-                log_start: marks.log_start,
-                high_watermark: marks.high_watermark,
-                log_end: marks.log_end,
-                epochs: epochs_at(end),
-                unclean_epoch: view.unclean_epoch,
-            })
-        };
-        match agreement {
-            Agreement::TruncateTo(to) => Ok(attached(0, to, Some(to))),
-            Agreement::Reset => {
-                if leading.isr.maximal().contains(&follower) && marks.high_watermark > own.start {
-                    // It must not count while it copies; it leaves the ISR first.
-                    record.faulted = true;
-                    record.cause = Some(Cause::BehindLogStart);
-                    return Err(RefusedReason::Throttled { ms: 100 });
-                }
-                record.strikes = 0;
-                replica.note(
-                    now,
-                    format!("has node {follower} begin anew at {}", own.start),
-                );
-                Ok(StreamFrame::Reset(Reset {
-                    key: attach.key,
-                    session: 0,
-                    high_watermark: marks.high_watermark,
-                    leader_epoch: leading.leader_epoch,
-                    start: own.start,
-                    log_start: marks.log_start,
-                    epochs: epochs_at(own.start),
-                }))
-            }
-            Agreement::Aligned => {
-                let answer = attached(self.replicas.next_id(), attach.log_end, None);
-                self.begin_session(replica, state, attach, &answer, now)?;
-                Ok(answer)
-            }
-        }
+                log_start,
+                high_watermark,
+                log_end: own.end,
+                epochs: up_to(expects),
+                unclean_epoch,
+            }),
+            AttachOutcome::Reset { start } => StreamFrame::Reset(Reset {
+                key: attach.key,
+                session,
+                leader_epoch,
+                start,
+                log_start,
+                high_watermark,
+                epochs: up_to(start),
+            }),
+            AttachOutcome::Refused(why) => return Err(why),
+        })
     }
 
-    /// Whether this node may be asked, and by that follower.
-    fn check(&self, state: &State, attach: &Attach) -> Result<(), RefusedReason> {
-        let leader = state.view.leader;
-        let current = state.view.leader_epoch;
-        if attach.leader_epoch > current {
-            return Err(RefusedReason::UnknownEpoch);
-        }
-        let Role::Leader(leading) = &state.role else {
-            return Err(RefusedReason::NotLeader { leader });
-        };
-        if attach.leader_epoch < leading.leader_epoch {
-            return Err(RefusedReason::FencedEpoch {
-                current: leading.leader_epoch,
-            });
-        }
-        if !state.view.replicas.contains(&self.shared.follower) {
-            return Err(RefusedReason::NotAReplica);
-        }
-        let known = self.replicas.peer(self.shared.follower);
-        let known = known.map(|peer| peer.broker_epoch);
-        if attach.broker_epoch != self.shared.broker_epoch
-            || known.is_some_and(|known| known > attach.broker_epoch)
-        {
-            return Err(RefusedReason::StaleBrokerEpoch);
-        }
-        if known.is_none_or(|known| known < attach.broker_epoch) {
-            return Err(RefusedReason::UnknownEpoch);
-        }
-        Ok(())
-    }
-
+    /// The machine has given a session: its acks count from here on, once the first confirms it.
     fn begin_session(
         &mut self,
         replica: &Arc<Replica>,
         state: &mut State,
-        attach: &Attach,
-        answer: &StreamFrame,
+        begins: impl FnOnce(plimsoll_watermark::Position) -> Begins,
         now: Monotonic,
-    ) -> Result<(), RefusedReason> {
-        let StreamFrame::Attached(attached) = answer else {
-            return Err(RefusedReason::Storage);
-        };
+    ) -> Result<Arc<Session>, Refusal> {
         let follower = self.shared.follower;
-        let position = self.position(replica, state, attach)?;
+        let position = replica.store.watermarks().position(follower);
         let Role::Leader(leading) = &mut state.role else {
-            return Err(RefusedReason::NotLeader { leader: None });
+            return Err(Refusal::NotLeader { leader: None });
         };
-        let record = leading.records.entry(follower).or_default();
-        record.faulted = false;
-        let session = Arc::new(Session {
-            id: attached.session,
-            follower,
-            broker_epoch: attach.broker_epoch,
-            leader_epoch: leading.leader_epoch,
-            replica: Arc::clone(replica),
-            link: Arc::clone(&self.shared),
-            position,
-            window: attach.window.max(1),
-            one_batch: record.strikes >= STRIKES_ONE_BATCH,
-            verify: record.damaged > 0,
-            dirty: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            confirmed: AtomicBool::new(false),
-            log_end: Default::default(),
-            durable_end: Default::default(),
-            sent_end: Default::default(),
-            told_high_watermark: Default::default(),
-            caught_up: Default::default(),
-            moved: Default::default(),
-            suspect: AtomicU64::new(u64::MAX),
-        });
-        session.log_end.set(attach.log_end);
-        session.sent_end.set(attach.log_end);
-        session
-            .durable_end
-            .set(attach.durable_end.min(attach.log_end));
-        session.told_high_watermark.set(attached.high_watermark);
-        session.moved.set(now);
-        leading.sessions.insert(follower, Arc::clone(&session));
-        let sending = Sending::new(Arc::clone(&session), attach.log_end, attached, now);
+        // A tenure that does not track it belongs to another term: this one is ending.
+        let position = position.map_err(|_| Refusal::UnknownEpoch)?;
+        let session = Session::new(replica, &self.shared, begins(position), now);
+        if let Some(before) = leading.sessions.insert(follower, Arc::clone(&session)) {
+            before.close();
+            self.sessions.remove(&before.id);
+        }
+        let sending = Sending::new(Arc::clone(&session), None);
         self.sessions.insert(session.id, sending);
         replica.listen(state);
-        count(&self.replicas.counters().attaches);
-        replica.note(
-            now,
-            format!("node {follower} attached at {}", attach.log_end),
-        );
-        Ok(())
+        Ok(session)
     }
 
-    /// Where the follower's acks will count: a new cell if it has less than it had.
-    fn position(
-        &self,
-        replica: &Arc<Replica>,
-        state: &mut State,
-        attach: &Attach,
-    ) -> Result<plimsoll_watermark::Position, RefusedReason> {
-        let later = RefusedReason::Throttled { ms: 100 };
-        let follower = self.shared.follower;
-        let marks = replica.store.watermarks();
-        let known = marks.ends(follower).map_err(|_| later)?;
-        let Role::Leader(leading) = &mut state.role else {
-            return Err(later);
+    /// What comes next for this session lies below the log's start: retention was faster. Whether
+    /// the session goes on, with a log begun afresh.
+    pub(crate) fn begin_afresh(&mut self, session: &Arc<Session>, now: Monotonic) -> bool {
+        let replica = Arc::clone(&session.replica);
+        let Some(own) = own_log(&*replica.store) else {
+            self.replicas
+                .end_session(session, Some(Refusal::Storage), now);
+            return false;
         };
-        if known.log_end > attach.log_end {
-            if leading.isr.maximal().contains(&follower) {
-                // It lost what it had acknowledged, and still counts: it leaves the ISR first.
-                let record = leading.records.entry(follower).or_default();
-                record.faulted = true;
-                return Err(later);
-            }
-            self.replicas.set_rule(replica, state, vec![follower]);
+        let mut state = replica.state.lock();
+        let Role::Leader(leading) = &mut state.role else {
+            return false;
+        };
+        let mut out = Vec::new();
+        leading
+            .machine
+            .behind_log_start(session.id, own.start, now, &mut out);
+        let afresh = |action: &LeaderAction| matches!(action, LeaderAction::ResetFollower { .. });
+        let afresh = out.iter().any(afresh);
+        self.replicas.carry_out(&replica, &mut state, out, now);
+        let current = match &state.role {
+            Role::Leader(leading) => leading.sessions.get(&session.follower),
+            Role::Idle | Role::Follower(_) => None,
+        };
+        if !afresh || current.is_none_or(|current| current.id != session.id) {
+            return false;
         }
-        marks.position(follower).map_err(|_| later)
+        let marks = replica.store.watermarks().snapshot();
+        let begins = |position| Begins {
+            id: session.id,
+            leader_epoch: session.leader_epoch,
+            position,
+            window: session.window,
+            one_batch: false,
+            expects: own.start,
+            high_watermark: marks.high_watermark,
+        };
+        let Ok(renewed) = self.begin_session(&replica, &mut state, begins, now) else {
+            return false;
+        };
+        // What it acknowledges of its old log comes still.
+        let sending = Sending::new(renewed, Some(own.start));
+        self.sessions.insert(session.id, sending);
+        let epochs = of_log(&own.epochs);
+        let reached = epochs.iter().filter(|entry| entry.start <= own.start);
+        self.shared.end.say(StreamFrame::Reset(Reset {
+            key: replica.key,
+            session: session.id,
+            leader_epoch: session.leader_epoch,
+            start: own.start,
+            log_start: marks.log_start,
+            high_watermark: marks.high_watermark,
+            epochs: to_frame(reached),
+        }));
+        true
     }
 }
 
 struct OwnLog {
+    /// The base of the batch that holds the log start.
     start: Offset,
     end: Offset,
     epochs: Vec<EpochEntry>,
 }
 
 /// The leader's log, for comparing; `None` if its first batch cannot be read.
-fn own_log(reader: &LogReader) -> Option<OwnLog> {
+fn own_log(store: &dyn Store) -> Option<OwnLog> {
+    let reader = store.reader();
     let (log_start, end) = (reader.log_start(), reader.log_end());
     let first = reader.read(log_start, end, 1, Minimum::OneBatch).ok()?;
     let base = first.chunks.first().and_then(|chunk| first_base(chunk));

@@ -1,43 +1,37 @@
-//! The follower's end of a stream: attaches replicas, appends what comes, acknowledges.
+//! The follower's end of a stream: attaches replicas, takes what comes, acknowledges.
 //!
 //! One task owns it: it feeds what it received, then polls for what to send. Whatever blocks is
-//! left to the replicator's work queue.
+//! left to the replicator's work queue. What an answer means is the machine's to say.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use crossbeam_queue::SegQueue;
-use plimsoll_replication::adopted;
-use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, PartitionKey};
-use plimsoll_watermark::Signal;
+use plimsoll_replication as rules;
+use plimsoll_replication::{AppendHead, FollowerAction, FollowerState, LocalLog};
+use plimsoll_types::{Monotonic, NodeId};
 
 use crate::frame::{
-    Acks, Attach, Attached, Mark, Marks, Purpose, Refused, RefusedReason, Reset, StreamFrame,
-    to_rules, to_wire,
+    Acks, Attach, Attached, Detach, Mark, Marks, Purpose, Refused, Reset, StreamFrame, of_frame,
+    of_log, of_reason, to_frame,
 };
 use crate::intake::Partial;
 use crate::lead::LinkError;
-use crate::replica::{Phase, Replica, Role};
+use crate::replica::{Following, Replica, Role};
 use crate::replicas::Replicas;
-use crate::session::{FollowShared, Intake};
-use crate::status::Cause;
-use crate::work::WorkKind;
+use crate::session::{End, FollowShared, Intake, OnLink};
 
 /// The follower's end of one stream to one leader.
 pub struct FollowLink {
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) shared: Arc<FollowShared>,
-    pub(crate) sessions: HashMap<u64, Arc<Intake>>,
-    /// Nacks and detaches that wait to be sent; at most one a frame received.
-    pub(crate) replies: Vec<StreamFrame>,
+    pub(crate) sessions: BTreeMap<u64, Arc<Intake>>,
     pub(crate) seen: u64,
     echoed: u64,
     pub(crate) partial: Option<Partial>,
-    heard: Monotonic,
+    /// What a machine wants, kept for its memory.
+    pub(crate) actions: Vec<FollowerAction>,
 }
 
 /// The most epochs that an attach carries.
@@ -56,22 +50,19 @@ impl Replicas {
             id: self.next_id(),
             leader,
             purpose,
-            bell: Signal::new(),
-            dirty: SegQueue::new(),
+            end: End::new(),
             wants: SegQueue::new(),
-            closed: AtomicBool::new(false),
             granted: self.grants_to(leader),
         });
         self.link_opened(&shared, now);
         FollowLink {
             replicas: Arc::clone(self),
             shared,
-            sessions: HashMap::new(),
-            replies: Vec::new(),
+            sessions: BTreeMap::new(),
             seen: 0,
             echoed: 0,
             partial: None,
-            heard: now,
+            actions: Vec::new(),
         }
     }
 }
@@ -82,15 +73,10 @@ impl FollowLink {
     /// # Errors
     /// If the peer does not keep to the protocol; close the connection then.
     pub fn receive(&mut self, frame: StreamFrame, now: Monotonic) -> Result<(), LinkError> {
-        self.heard = now;
         match frame {
-            StreamFrame::Attached(attached) => self.attached(attached, now),
-            StreamFrame::Refused(Refused {
-                key,
-                leader_epoch,
-                reason,
-            }) => self.refused(key, leader_epoch, reason, now),
-            StreamFrame::Reset(reset) => self.reset(reset),
+            StreamFrame::Attached(attached) => self.attached(&attached, now),
+            StreamFrame::Refused(refused) => self.refused(&refused, now),
+            StreamFrame::Reset(reset) => self.reset(&reset, now),
             StreamFrame::Append(append) => return self.append(&append, now),
             StreamFrame::Marks(Marks { seq, marks }) => {
                 self.seen = self.seen.max(seq);
@@ -98,10 +84,16 @@ impl FollowLink {
                     self.learned(mark, now);
                 }
             }
+            StreamFrame::Revoke(revoke) => {
+                if let Some(replica) = self.replicas.replica(revoke.key) {
+                    let leader = self.shared.leader;
+                    self.replicas.revoked(&replica, leader, revoke, now);
+                }
+            }
             StreamFrame::Attach(_)
             | StreamFrame::Acks(_)
             | StreamFrame::Nack(_)
-            | StreamFrame::Detach { .. } => return Err(LinkError::WrongDirection),
+            | StreamFrame::Detach(_) => return Err(LinkError::WrongDirection),
         }
         Ok(())
     }
@@ -115,12 +107,13 @@ impl FollowLink {
         out: &mut Vec<StreamFrame>,
     ) -> Poll<()> {
         loop {
-            let rung = self.shared.bell.poll_notified(cx).is_ready();
-            out.append(&mut self.replies);
+            let rung = self.shared.end.poll_woken(cx);
+            // What ends a session goes before the echo that would grant by it.
+            while let Some(frame) = self.shared.end.take_said() {
+                out.push(frame);
+            }
             while let Some(replica) = self.shared.wants.pop() {
-                // AcqRel: pairs with the swap in `Replicas::kick`.
-                replica.kicked.swap(false, AcqRel);
-                out.extend(self.attach(&replica, now));
+                out.extend(self.attach(&replica));
             }
             let acks = self.acks();
             if !acks.is_empty() || self.seen > self.echoed {
@@ -138,242 +131,184 @@ impl FollowLink {
         }
     }
 
-    /// Whether nothing was heard for so long that the connection is as good as gone.
-    #[must_use]
-    pub fn is_silent(&self, now: Monotonic) -> bool {
-        now.since(self.heard) > self.replicas.config().silence
-    }
-
     /// The connection is gone: all its sessions end, and attach again when there is another.
     pub fn closed(&mut self, now: Monotonic) {
-        // Release: whoever sees it closed sees the sessions end.
-        self.shared.closed.store(true, Release);
-        self.replicas.link_closed(&self.shared);
-        for replica in self.replicas.all() {
-            let mut state = replica.state.lock();
-            let Role::Follower(following) = &mut state.role else {
-                continue;
-            };
-            let ours = following
-                .intake
-                .as_ref()
-                .is_some_and(|intake| intake.link.id == self.shared.id);
-            match following.phase {
-                Phase::Attaching { link, .. } if link == self.shared.id => following.detach(now),
-                Phase::Following { .. } if ours => following.detach(now),
-                // The work goes on; its end finds no session and attaches again.
-                Phase::Working if ours => following.drop_intake(),
-                Phase::Attaching { .. }
-                | Phase::Following { .. }
-                | Phase::Working
-                | Phase::Detached { .. } => continue,
-            }
-            state.cause = Some(Cause::Unreachable);
-            replica.listen(&state);
-        }
+        self.shared.end.close();
+        self.replicas.link_closed(&self.shared, now);
         self.sessions.clear();
-        while self.shared.dirty.pop().is_some() {}
+        self.partial = None;
     }
 
-    fn attach(&mut self, replica: &Arc<Replica>, now: Monotonic) -> Option<StreamFrame> {
+    /// The attach of a replica that asked for one, with its position as it is now.
+    fn attach(&mut self, replica: &Arc<Replica>) -> Option<StreamFrame> {
         let mut state = replica.state.lock();
-        if state.wanted != Some((self.shared.leader, self.shared.purpose)) {
-            return None;
-        }
         let Role::Follower(following) = &mut state.role else {
             return None;
         };
-        let moves = following
-            .intake
-            .as_ref()
-            .is_some_and(|intake| intake.link.id != self.shared.id);
-        match following.phase {
-            Phase::Detached { attach_at } if now >= attach_at => {}
-            Phase::Following { .. } if moves => {}
-            Phase::Detached { .. }
-            | Phase::Following { .. }
-            | Phase::Attaching { .. }
-            | Phase::Working => return None,
+        if following.carrier != Some(self.shared.id) {
+            return None;
         }
-        following.drop_intake();
-        following.phase = Phase::Attaching {
-            since: now,
-            link: self.shared.id,
-        };
-        let leader_epoch = following.leader_epoch;
-        replica.listen(&state);
-        drop(state);
+        following.queued = false;
+        let asks = matches!(following.machine.state(), FollowerState::Attaching { .. });
+        if !asks || following.work.is_some() {
+            return None;
+        }
         let marks = replica.store.watermarks().snapshot();
         let reader = replica.store.reader();
-        let epochs = reader.epochs();
-        let skip = epochs.entries().len().saturating_sub(MAX_EPOCHS);
+        let epochs = of_log(reader.epochs().entries());
+        let skip = epochs.len().saturating_sub(MAX_EPOCHS);
         Some(StreamFrame::Attach(Attach {
             key: replica.key,
-            leader_epoch,
+            leader_epoch: following.machine.leader_epoch(),
             broker_epoch: self.replicas.my_epoch(),
             log_start: marks.log_start,
             log_end: marks.log_end,
             durable_end: marks.durable_end,
             high_watermark: marks.high_watermark,
-            epochs: to_wire(epochs.entries().get(skip..).unwrap_or_default()),
+            epochs: to_frame(epochs.iter().skip(skip)),
             more: skip > 0,
             window: self.replicas.config().window_bytes,
         }))
     }
 
-    fn attached(&mut self, attached: Attached, now: Monotonic) {
-        let detach = StreamFrame::Detach {
-            session: attached.session,
-        };
-        let Some(replica) = self.replicas.replica(attached.key) else {
-            self.replies.push(detach);
-            return;
-        };
-        let mut state = replica.state.lock();
-        let view = state.view.clone();
-        let id = self.shared.id;
-        let Role::Follower(following) = &mut state.role else {
-            self.replies.push(detach);
-            return;
-        };
-        let asked = matches!(following.phase, Phase::Attaching { link, .. } if link == id);
-        if !asked || following.leader_epoch != attached.leader_epoch {
-            self.replies.push(detach);
-            return;
-        }
-        let log_end = replica.store.watermarks().log_end();
-        let own = replica.store.reader().epochs();
-        let own = to_rules(&to_wire(own.entries()));
-        let adopt = adopted(&own, &to_rules(&attached.epochs), log_end) != own;
-        let works = attached.truncate_to.is_some() || adopt;
-        if attached.truncate_to.is_none() {
-            let intake = Arc::new(Intake {
-                key: attached.key,
-                session: attached.session,
-                leader_epoch: attached.leader_epoch,
-                replica: Arc::clone(&replica),
-                link: Arc::clone(&self.shared),
-                dirty: AtomicBool::new(false),
-                closed: AtomicBool::new(false),
-                ready: AtomicBool::new(!works),
-                told_end: Default::default(),
-                told_durable: Default::default(),
-                leader_end: Default::default(),
-                heard: Default::default(),
-            });
-            intake.leader_end.set(attached.log_end);
-            intake.heard.set(now);
-            self.sessions.insert(attached.session, Arc::clone(&intake));
-            following.intake = Some(intake);
-        }
-        if works {
-            following.phase = Phase::Working;
-            replica.listen(&state);
-            drop(state);
-            self.replicas
-                .push_work(&replica, &view, WorkKind::Align(attached));
-            return;
-        }
-        following.phase = Phase::Following { since: now };
-        let intake = following.intake.clone();
-        state.cause = None;
-        replica.listen(&state);
-        drop(state);
-        let (high_watermark, log_start) = (attached.high_watermark, attached.log_start);
-        replica
-            .store
-            .learned(attached.leader_epoch, high_watermark, log_start);
-        if let Some(intake) = intake {
-            intake.ring();
+    /// The replica if it asked on this link: a link is ordered, and only answers to the last attach
+    /// mean anything.
+    fn asked<'a>(&self, role: &'a mut Role) -> Option<&'a mut Following> {
+        match role {
+            Role::Follower(following) if following.carrier == Some(self.shared.id) => {
+                Some(following)
+            }
+            Role::Idle | Role::Leader(_) | Role::Follower(_) => None,
         }
     }
 
-    fn reset(&mut self, reset: Reset) {
-        let Some(replica) = self.replicas.replica(reset.key) else {
-            return;
-        };
-        let mut state = replica.state.lock();
-        let view = state.view.clone();
-        let id = self.shared.id;
-        let Role::Follower(following) = &mut state.role else {
-            return;
-        };
-        let asked = matches!(following.phase, Phase::Attaching { link, .. } if link == id);
-        if asked && following.leader_epoch == reset.leader_epoch {
-            following.phase = Phase::Working;
-            drop(state);
-            self.replicas
-                .push_work(&replica, &view, WorkKind::Reset(reset));
-        }
-    }
-
-    fn refused(
-        &mut self,
-        key: PartitionKey,
-        leader_epoch: LeaderEpoch,
-        reason: RefusedReason,
-        now: Monotonic,
-    ) {
+    fn attached(&mut self, answer: &Attached, now: Monotonic) {
+        let (key, session) = (answer.key, answer.session);
+        let unwanted = StreamFrame::Detach(Detach { key, session });
         let Some(replica) = self.replicas.replica(key) else {
+            return self.shared.end.say(unwanted);
+        };
+        let mut state = replica.state.lock();
+        let Some(following) = self.asked(&mut state.role) else {
+            return self.shared.end.say(unwanted);
+        };
+        let marks = replica.store.watermarks().snapshot();
+        let own = of_log(replica.store.reader().epochs().entries());
+        let log = LocalLog {
+            log_start: marks.log_start,
+            log_end: marks.log_end,
+            high_watermark: marks.high_watermark,
+            epochs: &own,
+        };
+        let epochs = of_frame(&answer.epochs);
+        let told = rules::Attached {
+            session,
+            leader_epoch: answer.leader_epoch,
+            truncate_to: answer.truncate_to,
+            log_start: answer.log_start,
+            high_watermark: answer.high_watermark,
+            log_end: answer.log_end,
+            epochs: &epochs,
+            unclean_epoch: answer.unclean_epoch,
+        };
+        let machine = &mut following.machine;
+        machine.attached(&told, &log, now, &mut self.actions);
+        if machine.session() == Some(session) {
+            let epoch = answer.leader_epoch;
+            let intake = Intake::new(session, epoch, &replica, &self.shared, answer.log_end);
+            self.sessions.insert(session, Arc::clone(&intake));
+            following.last_session = session;
+            following.intake = Some(intake);
+            replica.listen(&state);
+        }
+        let via = Some(&self.shared);
+        self.replicas
+            .follow_on(&replica, &mut state, &mut self.actions, via, now);
+    }
+
+    fn reset(&mut self, answer: &Reset, now: Monotonic) {
+        let (key, session) = (answer.key, answer.session);
+        let unwanted = StreamFrame::Detach(Detach { key, session });
+        let Some(replica) = self.replicas.replica(key) else {
+            return self.shared.end.say(unwanted);
+        };
+        let mut state = replica.state.lock();
+        let Some(following) = self.asked(&mut state.role) else {
+            return self.shared.end.say(unwanted);
+        };
+        let epochs = of_frame(&answer.epochs);
+        let told = rules::Reset {
+            session,
+            leader_epoch: answer.leader_epoch,
+            start: answer.start,
+            log_start: answer.log_start,
+            epochs: &epochs,
+        };
+        let machine = &mut following.machine;
+        machine.reset(&told, now, &mut self.actions);
+        if machine.session() == Some(session) {
+            // A session that goes on with another log has an intake of its own for it.
+            following.drop_intake();
+            let epoch = answer.leader_epoch;
+            let intake = Intake::new(session, epoch, &replica, &self.shared, answer.start);
+            self.sessions.insert(session, Arc::clone(&intake));
+            following.last_session = session;
+            following.intake = Some(intake);
+            replica.listen(&state);
+        }
+        let via = Some(&self.shared);
+        self.replicas
+            .follow_on(&replica, &mut state, &mut self.actions, via, now);
+    }
+
+    fn refused(&mut self, answer: &Refused, now: Monotonic) {
+        let Some(replica) = self.replicas.replica(answer.key) else {
             return;
         };
         let mut state = replica.state.lock();
-        let Role::Follower(following) = &mut state.role else {
+        let Some(following) = self.asked(&mut state.role) else {
             return;
         };
-        let id = self.shared.id;
-        let ours = following
-            .intake
-            .as_ref()
-            .is_some_and(|intake| intake.link.id == id);
-        let asked = matches!(following.phase, Phase::Attaching { link, .. } if link == id);
-        if following.leader_epoch != leader_epoch || !asked && !ours {
-            return;
+        if following.machine.leader_epoch() == answer.leader_epoch {
+            let why = of_reason(answer.reason);
+            following.machine.refused(why, now, &mut self.actions);
+            let via = Some(&self.shared);
+            self.replicas
+                .follow_on(&replica, &mut state, &mut self.actions, via, now);
         }
-        following.tries = following.tries.saturating_add(1);
-        let pause = match reason {
-            RefusedReason::Throttled { ms } => Duration::from_millis(u64::from(ms.max(1))),
-            RefusedReason::NotLeader { .. }
-            | RefusedReason::FencedEpoch { .. }
-            | RefusedReason::UnknownEpoch
-            | RefusedReason::NotAReplica
-            | RefusedReason::StaleBrokerEpoch
-            | RefusedReason::Storage => self.replicas.config().backoff(following.tries),
-        };
-        let cause = match reason {
-            RefusedReason::Throttled { .. } => Cause::Throttled,
-            RefusedReason::Storage => Cause::IoError,
-            RefusedReason::NotLeader { .. }
-            | RefusedReason::FencedEpoch { .. }
-            | RefusedReason::UnknownEpoch
-            | RefusedReason::NotAReplica
-            | RefusedReason::StaleBrokerEpoch => Cause::MetadataLag,
-        };
-        if following.phase == Phase::Working {
-            following.drop_intake();
-        } else {
-            following.detach(now + pause);
-        }
-        state.cause = Some(cause);
-        replica.listen(&state);
     }
 
-    fn learned(&self, mark: &Mark, now: Monotonic) {
-        let Some(intake) = self.sessions.get(&mark.session) else {
+    fn learned(&mut self, mark: &Mark, now: Monotonic) {
+        let Some(intake) = self.sessions.get(&mark.session).map(Arc::clone) else {
             return;
         };
-        if !intake.is_closed() {
-            intake.heard.set(now);
-            intake.leader_end.set(mark.log_end);
-            let store = &intake.replica.store;
-            store.learned(intake.leader_epoch, mark.high_watermark, mark.log_start);
+        if intake.is_closed() {
+            self.sessions.remove(&mark.session);
+            return;
+        }
+        intake.leader_end.set(mark.log_end);
+        let head = AppendHead {
+            session: mark.session,
+            from: None,
+            high_watermark: mark.high_watermark,
+            log_start: mark.log_start,
+            log_end: mark.log_end,
+        };
+        let replica = &intake.replica;
+        let log_end = replica.store.watermarks().log_end();
+        let mut state = replica.state.lock();
+        if let Role::Follower(following) = &mut state.role {
+            let machine = &mut following.machine;
+            machine.append(&head, log_end, now, &mut self.actions);
+            self.replicas
+                .follow_on(replica, &mut state, &mut self.actions, None, now);
         }
     }
 }
 
 impl Drop for FollowLink {
     fn drop(&mut self) {
-        if !self.shared.closed.load(Acquire) {
+        if !self.shared.end.is_closed() {
             self.closed(Monotonic::default());
         }
     }

@@ -1,19 +1,23 @@
-//! What a follower does with the records that come: put together, append, acknowledge or refuse.
+//! What a follower does with the records that come: put together, check, append, acknowledge.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use bytes::{Bytes, BytesMut};
-use plimsoll_types::Monotonic;
+use plimsoll_replication::{AppendHead, LocalFault, Nack, Verdict};
+use plimsoll_types::{Monotonic, Offset};
 
 use crate::counters::count;
 use crate::follow::FollowLink;
-use crate::frame::{Ack, Append, Nack, NackReason, StreamFrame};
+use crate::frame::{Ack, Append, seal};
 use crate::lead::LinkError;
-use crate::replica::Role;
-use crate::session::Intake;
-use crate::status::{Cause, Report};
+use crate::replica::{Replica, Role};
+use crate::session::{Intake, OnLink};
+use crate::status::Report;
 use crate::store::ReplicateError;
+
+/// The largest batch that the format can hold. A run that comes in pieces is one batch, so no
+/// limit that anybody sets can refuse what a leader once took.
+const MAX_RUN_BYTES: u32 = i32::MAX as u32 + 12;
 
 /// A run that comes in pieces. Nothing of it is believed before it is whole.
 pub(crate) struct Partial {
@@ -25,14 +29,13 @@ impl FollowLink {
     pub(crate) fn append(&mut self, append: &Append, now: Monotonic) -> Result<(), LinkError> {
         self.seen = self.seen.max(append.seq);
         let got = append.records.len();
-        let total = append.total as usize;
-        if append.at == 0 && got == total {
+        if append.is_whole() {
             // A slice of one frame: not copied.
             let run = append.records.to_bytes();
             self.take_run(append, &run, now);
             return Ok(());
         }
-        if append.total > self.replicas.config().max_run_bytes {
+        if append.total > MAX_RUN_BYTES {
             return Err(LinkError::RunTooLarge {
                 bytes: append.total,
             });
@@ -47,109 +50,135 @@ impl FollowLink {
         let Some(partial) = &mut self.partial else {
             return Ok(());
         };
-        let continues = partial.head.session == append.session
-            && partial.head.from == append.from
-            && partial.bytes.len() == append.at as usize
-            && partial.bytes.len() + got <= partial.head.total as usize;
-        if !continues {
+        let head = &partial.head;
+        let of_run = (append.session, append.from, append.total, append.seal)
+            == (head.session, head.from, head.total, head.seal);
+        let whole = head.total as usize;
+        let next = partial.bytes.len() == append.at as usize;
+        if !of_run || !next || partial.bytes.len() + got > whole {
             self.partial = None;
             return Ok(());
         }
         for piece in append.records.chunks() {
             partial.bytes.extend_from_slice(piece);
         }
-        if partial.bytes.len() == partial.head.total as usize
-            && let Some(whole) = self.partial.take()
-        {
-            let run = whole.bytes.freeze();
-            self.take_run(append, &run, now);
+        if partial.bytes.len() < whole {
+            self.receiving(append.session, now);
+        } else if let Some(run) = self.partial.take() {
+            self.take_run(append, &run.bytes.freeze(), now);
         }
         Ok(())
     }
 
-    fn take_run(&mut self, append: &Append, run: &Bytes, now: Monotonic) {
-        let Some(intake) = self.sessions.get(&append.session).map(Arc::clone) else {
-            return;
-        };
+    /// The session, unless it is over.
+    fn intake(&mut self, session: u64) -> Option<Arc<Intake>> {
+        let intake = self.sessions.get(&session)?;
         if intake.is_closed() {
-            self.sessions.remove(&append.session);
-            return;
+            self.sessions.remove(&session);
+            return None;
         }
-        intake.heard.set(now);
-        intake.leader_end.set(append.log_end);
-        let store = &intake.replica.store;
-        match store.append_replicated(intake.leader_epoch, append.from, run) {
-            Ok(_) => {
-                store.learned(intake.leader_epoch, append.high_watermark, append.log_start);
-                intake.ring();
-            }
-            Err(error) => self.nack(&intake, &error, now),
+        Some(Arc::clone(intake))
+    }
+
+    fn receiving(&mut self, session: u64, now: Monotonic) {
+        if let Some(intake) = self.intake(session)
+            && let Role::Follower(following) = &mut intake.replica.state.lock().role
+        {
+            following.machine.receiving(session, now);
         }
     }
 
-    fn nack(&mut self, intake: &Arc<Intake>, error: &ReplicateError, now: Monotonic) {
-        count(&self.replicas.counters().bad_runs);
-        let (reason, cause) = match error {
-            ReplicateError::Corrupt { at } => (NackReason::Corrupt { at: *at }, Cause::Corrupt),
-            ReplicateError::Gap { expected } => {
-                let expected = *expected;
-                (NackReason::Gap { expected }, Cause::Stalled)
-            }
-            ReplicateError::EpochRegression => (NackReason::EpochRegression, Cause::Stalled),
-            ReplicateError::DiskFull => (NackReason::DiskFull, Cause::DiskFull),
+    fn take_run(&mut self, append: &Append, run: &Bytes, now: Monotonic) {
+        let Some(intake) = self.intake(append.session) else {
+            return;
+        };
+        intake.leader_end.set(append.log_end);
+        let replica = &intake.replica;
+        let head = AppendHead {
+            session: append.session,
+            from: Some(append.from),
+            high_watermark: append.high_watermark,
+            log_start: append.log_start,
+            log_end: append.log_end,
+        };
+        match self.verdict(replica, &head, now) {
+            Verdict::Accept => {}
+            Verdict::Drop => return,
+            Verdict::Refuse => return count(&self.replicas.counters().bad_runs),
+        }
+        // The batches' own checksums leave out how they begin; the seal covers that.
+        let sealed = seal(std::slice::from_ref(run)) == Some(append.seal);
+        let result = match sealed {
+            true => replica
+                .store
+                .append_replicated(intake.leader_epoch, append.from, run)
+                .map_err(|error| self.fault(replica, error)),
+            false => Err(LocalFault::Refused(Nack::Corrupt { at: append.from })),
+        };
+        if result.is_err() {
+            count(&self.replicas.counters().bad_runs);
+        }
+        self.appended(replica, &head, result, now);
+    }
+
+    fn verdict(&mut self, replica: &Arc<Replica>, head: &AppendHead, now: Monotonic) -> Verdict {
+        let log_end = replica.store.watermarks().log_end();
+        let mut state = replica.state.lock();
+        let Role::Follower(following) = &mut state.role else {
+            return Verdict::Drop;
+        };
+        let machine = &mut following.machine;
+        let verdict = machine.append(head, log_end, now, &mut self.actions);
+        if !self.actions.is_empty() {
+            let via = Some(&self.shared);
+            self.replicas
+                .follow_on(replica, &mut state, &mut self.actions, via, now);
+        }
+        verdict
+    }
+
+    fn appended(
+        &mut self,
+        replica: &Arc<Replica>,
+        head: &AppendHead,
+        result: Result<Offset, LocalFault>,
+        now: Monotonic,
+    ) {
+        let mut state = replica.state.lock();
+        if let Role::Follower(following) = &mut state.role {
+            let machine = &mut following.machine;
+            machine.appended(head, result, now, &mut self.actions);
+            let via = Some(&self.shared);
+            self.replicas
+                .follow_on(replica, &mut state, &mut self.actions, via, now);
+        }
+    }
+
+    fn fault(&self, replica: &Replica, error: ReplicateError) -> LocalFault {
+        match error {
+            ReplicateError::Corrupt { at } => LocalFault::Refused(Nack::Corrupt { at }),
+            ReplicateError::Gap { expected } => LocalFault::Refused(Nack::Gap { expected }),
+            ReplicateError::EpochRegression => LocalFault::Refused(Nack::EpochRegression),
+            ReplicateError::DiskFull => LocalFault::DiskFull,
             ReplicateError::Storage(why) => {
                 self.replicas.report(Report::Offline {
-                    key: intake.key,
+                    key: replica.key,
                     why: why.to_string(),
                 });
-                (NackReason::IoError, Cause::IoError)
+                LocalFault::IoError
             }
-            ReplicateError::NotFollowing => {
-                let session = intake.session;
-                self.replies.push(StreamFrame::Detach { session });
-                self.end(intake, Cause::MetadataLag, now);
-                return;
-            }
-        };
-        let session = intake.session;
-        self.replies
-            .push(StreamFrame::Nack(Nack { session, reason }));
-        intake.replica.note(now, format!("refused a run: {error}"));
-        self.end(intake, cause, now);
-    }
-
-    fn end(&mut self, intake: &Arc<Intake>, cause: Cause, now: Monotonic) {
-        self.sessions.remove(&intake.session);
-        let mut state = intake.replica.state.lock();
-        if let Role::Follower(following) = &mut state.role
-            && following
-                .intake
-                .as_ref()
-                .is_some_and(|current| current.session == intake.session)
-        {
-            let pause = match cause {
-                Cause::DiskFull | Cause::IoError => self.replicas.config().backoff_max,
-                _ => self.replicas.config().backoff(following.tries),
-            };
-            following.tries = following.tries.saturating_add(1);
-            following.detach(now + pause);
+            // Its role is changing: whatever comes of this is not heard by the machine.
+            ReplicateError::NotFollowing => LocalFault::Refused(Nack::Gap {
+                expected: replica.store.watermarks().log_end(),
+            }),
         }
-        state.cause = Some(cause);
-        intake.replica.listen(&state);
     }
 
     /// The positions that moved since they were last told.
     pub(crate) fn acks(&mut self) -> Vec<Ack> {
         let mut acks = Vec::new();
-        while let Some(intake) = self.shared.dirty.pop() {
-            // AcqRel: pairs with the swap in `Intake::ring`, before the look at the log.
-            intake.dirty.swap(false, AcqRel);
-            if intake.is_closed() {
-                self.sessions.remove(&intake.session);
-                continue;
-            }
-            // Acquire: pairs with the Release in `work`, after the log was aligned.
-            if !intake.ready.load(Acquire) {
+        while let Some(intake) = self.shared.end.take_due() {
+            if intake.is_closed() || !intake.is_ready() {
                 continue;
             }
             let marks = intake.replica.store.watermarks().snapshot();

@@ -1,24 +1,21 @@
 //! The leader's end of a stream: sessions begin and end here, acks are counted.
 //!
-//! One task owns it: it feeds what it received, then polls for what to send. An ack takes no lock.
-//! What is sent, and in which order, is in `send`.
+//! One task owns it: it feeds what it received, then polls for what to send. An ack takes no lock,
+//! but for the first of a session, which the machine judges. What is sent, and in which order, is
+//! in `send`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
 
-use crossbeam_queue::SegQueue;
-use plimsoll_replication::Throttle;
+use plimsoll_replication::{LeaderAction, Nack as Refuses, Refusal, Throttle};
 use plimsoll_types::{BrokerEpoch, Monotonic, NodeId, Offset};
-use plimsoll_watermark::Signal;
 
 use crate::counters::count;
-use crate::frame::{Ack, Acks, Nack, NackReason, Purpose, RefusedReason, StreamFrame};
-use crate::replica::{Record, Role};
+use crate::frame::{Ack, Acks, Detach, Nack, NackReason, Purpose, Revoke, StreamFrame, of_nack};
+use crate::replica::Role;
 use crate::replicas::Replicas;
 use crate::send::{Cut, Sending};
-use crate::session::{LeadShared, Session};
+use crate::session::{End, LeadShared, OnLink, Session};
 use crate::status::Cause;
 
 /// Why a link must be closed: the peer does not keep to the protocol.
@@ -48,7 +45,7 @@ pub enum LinkError {
 pub struct LeadLink {
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) shared: Arc<LeadShared>,
-    pub(crate) sessions: HashMap<u64, Sending>,
+    pub(crate) sessions: BTreeMap<u64, Sending>,
     pub(crate) active: VecDeque<u64>,
     pub(crate) marks: Vec<u64>,
     pub(crate) marks_due: Option<Monotonic>,
@@ -74,10 +71,7 @@ impl Replicas {
         let shared = Arc::new(LeadShared {
             follower,
             broker_epoch,
-            bell: Signal::new(),
-            dirty: SegQueue::new(),
-            control: SegQueue::new(),
-            closed: AtomicBool::new(false),
+            end: End::new(),
             granted: Default::default(),
             heard: Default::default(),
         });
@@ -86,7 +80,7 @@ impl Replicas {
         LeadLink {
             replicas: Arc::clone(self),
             shared,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             active: VecDeque::new(),
             marks: Vec::new(),
             marks_due: None,
@@ -110,7 +104,7 @@ impl LeadLink {
         match frame {
             StreamFrame::Attach(attach) => {
                 let answer = self.attach(&attach, now);
-                self.shared.say(answer);
+                self.shared.end.say(answer);
                 Ok(())
             }
             StreamFrame::Acks(Acks { echo, acks }) => {
@@ -121,36 +115,27 @@ impl LeadLink {
                 self.nacked(session, reason, now);
                 Ok(())
             }
-            StreamFrame::Detach { session } => {
-                if let Some(sending) = self.sessions.remove(&session) {
-                    end_session(&sending.session, None);
-                }
+            StreamFrame::Detach(detach) => {
+                self.detached(detach, now);
                 Ok(())
             }
             StreamFrame::Attached(_)
             | StreamFrame::Refused(_)
             | StreamFrame::Reset(_)
             | StreamFrame::Append(_)
-            | StreamFrame::Marks(_) => Err(LinkError::WrongDirection),
+            | StreamFrame::Marks(_)
+            | StreamFrame::Revoke(_) => Err(LinkError::WrongDirection),
         }
-    }
-
-    /// Whether nothing was heard for so long that the connection is as good as gone.
-    #[must_use]
-    pub fn is_silent(&self, now: Monotonic) -> bool {
-        let heard = self.shared.heard.get();
-        heard.is_none_or(|heard| now.since(heard) > self.replicas.config().silence)
     }
 
     /// The connection is gone: all its sessions end.
-    pub fn closed(&mut self, _now: Monotonic) {
-        // Release: whoever sees it closed sees the sessions end.
-        self.shared.closed.store(true, Release);
-        for (_, sending) in self.sessions.drain() {
-            end_session(&sending.session, None);
+    pub fn closed(&mut self, now: Monotonic) {
+        self.shared.end.close();
+        for sending in std::mem::take(&mut self.sessions).into_values() {
+            self.replicas.end_session(&sending.session, None, now);
         }
         self.active.clear();
-        while self.shared.dirty.pop().is_some() {}
+        self.cut = None;
     }
 
     /// The follower saw all up to `echo`: it grants the lease from when that was sent.
@@ -187,31 +172,47 @@ impl LeadLink {
                 log_end: before.log_end,
             });
         }
-        if !session.is_confirmed() && ack.log_end != session.log_end.get() {
-            // The first ack confirms what was agreed, and nothing else (R8).
-            end_session(&session, Some(RefusedReason::Throttled { ms: 50 }));
+        if !session.is_confirmed() {
+            self.first_ack(&session, ack, now);
             return Ok(());
         }
-        let durable_end = ack.durable_end.min(ack.log_end);
-        marks.publish_follower_on(&session.position, ack.log_end, durable_end);
-        if ack.log_end > session.log_end.get() {
-            session.moved.set(now);
-        }
-        session.log_end.set(ack.log_end);
-        session.durable_end.set(durable_end);
-        // Release: the tick that sees it confirmed sees the ends above.
-        session.confirmed.store(true, Release);
-        if sending.acked(ack.log_end, before.log_end, now) {
-            session.caught_up.set(now);
-        } else if let Some(at) = sending.was_caught_up(ack.log_end, before.log_end, now) {
-            session.caught_up.set(at);
-        }
+        publish(&session, ack);
+        sending.credits.acked(ack.log_end);
         if marks.high_watermark() > before.high_watermark {
             session.replica.ring();
         }
-        // Credits came back, or the position is confirmed: there may be something to send.
+        // Credits came back: there may be something to send.
         self.activate(ack.session);
         Ok(())
+    }
+
+    /// The first ack confirms what was agreed, and nothing else (R8): the machine judges it.
+    fn first_ack(&mut self, session: &Arc<Session>, ack: &Ack, now: Monotonic) {
+        let Some(sending) = self.sessions.get(&ack.session) else {
+            return;
+        };
+        if sending.begins_at.is_some_and(|start| ack.log_end < start) {
+            // An ack of the log that the follower is about to put aside.
+            return;
+        }
+        let replica = &session.replica;
+        let mut state = replica.state.lock();
+        let Role::Leader(leading) = &mut state.role else {
+            return;
+        };
+        let mut out = Vec::new();
+        let machine = &mut leading.machine;
+        let confirms = machine.first_ack(session.id, ack.log_end, now, &mut out);
+        if confirms {
+            publish(session, ack);
+            session.confirm();
+        }
+        self.replicas.carry_out(replica, &mut state, out, now);
+        drop(state);
+        if confirms {
+            replica.ring();
+            self.activate(ack.session);
+        }
     }
 
     fn nacked(&mut self, session: u64, reason: NackReason, now: Monotonic) {
@@ -220,82 +221,79 @@ impl LeadLink {
         };
         count(&self.replicas.counters().nacks);
         let session = sending.session;
-        let replica = &session.replica;
-        replica.note(
-            now,
-            format!("node {} refused a run: {reason:?}", session.follower),
-        );
+        let (replica, why) = (&session.replica, of_nack(reason));
+        let follower = session.follower;
+        replica.note(now, format!("replica {follower} refused a run: {why}"));
         let mut state = replica.state.lock();
-        let Role::Leader(leading) = &mut state.role else {
-            return;
-        };
-        let record = leading.records.entry(session.follower).or_default();
-        match reason {
-            NackReason::Corrupt { .. } => {
-                record.damaged += 1;
-                record.cause = Some(Cause::Corrupt);
+        if let Role::Leader(leading) = &mut state.role {
+            let cause = match why {
+                Refuses::Corrupt { .. } => Cause::Corrupt,
+                Refuses::DiskFull => Cause::DiskFull,
+                Refuses::IoError => Cause::IoError,
+                Refuses::Gap { .. } | Refuses::EpochRegression => Cause::Stalled,
+            };
+            leading.told.entry(follower).or_default().cause = Some(cause);
+            let mut out = Vec::new();
+            leading.machine.nack(session.id, why, now, &mut out);
+            self.replicas.carry_out(replica, &mut state, out, now);
+        }
+        session.close();
+    }
+
+    /// The follower wants no more of a session, perhaps because it is to lead. Once the lease does
+    /// not rest on that session any more it is told so.
+    fn detached(&mut self, Detach { key, session }: Detach, now: Monotonic) {
+        self.sessions.remove(&session);
+        let (follower, mut counts) = (self.shared.follower, false);
+        if let Some(replica) = self.replicas.replica(key) {
+            let mut state = replica.state.lock();
+            if let Role::Leader(leading) = &mut state.role {
+                let current = leading.sessions.get(&follower).map(|current| current.id);
+                let over = current.filter(|current| *current == session || session == 0);
+                let mut out = Vec::new();
+                if let Some(over) = over {
+                    leading.machine.session_lost(over, &mut out);
+                }
+                out.push(LeaderAction::Measure);
+                self.replicas.carry_out(&replica, &mut state, out, now);
             }
-            NackReason::DiskFull => {
-                record.faulted = true;
-                record.cause = Some(Cause::DiskFull);
-            }
-            NackReason::IoError => {
-                record.faulted = true;
-                record.cause = Some(Cause::IoError);
-            }
-            NackReason::Gap { .. } | NackReason::EpochRegression => {
-                record.cause = Some(Cause::Stalled);
+            if let Role::Leader(leading) = &state.role {
+                counts = leading.machine.rule().maximal_isr.contains(&follower);
             }
         }
-        drop(state);
-        end_session(&session, None);
+        self.shared.end.say(StreamFrame::Revoke(Revoke {
+            key,
+            session,
+            counts,
+        }));
     }
 
     /// This node's own log failed a checksum: nothing of it is shipped.
     pub(crate) fn own_damage(&self, session: &Session, from: Offset, now: Monotonic) {
         self.replicas.found_damage(&session.replica, from, now);
-        end_session(session, Some(RefusedReason::Storage));
+        self.replicas
+            .end_session(session, Some(Refusal::Storage), now);
     }
 }
 
 impl Drop for LeadLink {
     fn drop(&mut self) {
-        if !self.shared.closed.load(Acquire) {
+        if !self.shared.end.is_closed() {
             self.closed(Monotonic::default());
         }
     }
 }
 
-/// Takes the session off its replica, if it is still the current one.
-pub(crate) fn end_session(session: &Session, tell: Option<RefusedReason>) {
-    let mut state = session.replica.state.lock();
-    let current = match &state.role {
-        Role::Leader(leading) => leading
-            .sessions
-            .get(&session.follower)
-            .is_some_and(|current| current.id == session.id),
-        Role::Idle | Role::Follower(_) => false,
-    };
-    if current {
-        session
-            .replica
-            .close_session(&mut state, session.follower, tell);
-    }
-    // Release: as in `Replica::close_session`.
-    session.closed.store(true, Release);
+/// Moves the follower's cell. Takes no lock.
+fn publish(session: &Session, ack: &Ack) {
+    let marks = session.replica.store.watermarks();
+    let durable_end = ack.durable_end.min(ack.log_end);
+    marks.publish_follower_on(&session.position, ack.log_end, durable_end);
+    session.log_end.set(ack.log_end);
 }
 
 /// The base offset of the batch at the front of `bytes`.
 pub(crate) fn first_base(bytes: &[u8]) -> Option<Offset> {
     let base: [u8; 8] = bytes.get(..8)?.try_into().ok()?;
     Offset::from_wire(i64::from_be_bytes(base))
-}
-
-/// The follower moved and is not stalled: its record is clean again.
-pub(crate) fn forgive(record: &mut Record) {
-    *record = Record {
-        faulted: record.faulted,
-        seen: record.seen,
-        ..Record::default()
-    };
 }

@@ -2,7 +2,9 @@
 //!
 //! [`Replicas`] knows every replica that is hosted here. [`Replicas::apply`] gives each the role
 //! that the metadata says; [`Replicas::tick`] works out ten times a second what follows from
-//! state. Streams between nodes are engines without sockets: a [`FollowLink`] is the end that
+//! state. Every decision about sessions, the ISR and what to do with a log is made by
+//! [`plimsoll_replication`]'s `Leader` and `Follower`: this crate shows them what happened and does
+//! what they want done, so that what their simulation proves is what runs. Streams between nodes are engines without sockets: a [`FollowLink`] is the end that
 //! opened the connection, a [`LeadLink`] the end that accepted it. Whoever owns the socket feeds
 //! what came ([`LeadLink::receive`]) and polls for what to send ([`LeadLink::poll_outgoing`]).
 //!
@@ -14,10 +16,9 @@
 //!
 //! 1. It follows, and [`Replicas::wanted_links`] names the link it needs: `InSync` if the metadata
 //!    has it in the ISR, else `CatchUp`, which is throttled.
-//! 2. Once that link is there it attaches with its position and epochs. The leader compares
-//!    (by epochs: `plimsoll_replication::divergence`): aligned, to be cut, or to begin anew. Only an aligned log gets a session; who
-//!    cuts or copies attaches again. Cutting waits for a disk, so it is [`Work`] for a thread that
-//!    may block.
+//! 2. Once that link is there it attaches with its position and epochs. The leader compares and
+//!    gives it a session: aligned, to be cut first, or to begin anew. Cutting waits for a disk, so
+//!    it is [`Work`] for a thread that may block.
 //! 3. Its first ack confirms the position, and the leader sends: whole batches, as much as the
 //!    window allows, any batch however large once nothing else is in flight.
 //! 4. When it has caught up the leader proposes it. Once the metadata has it in the ISR it attaches
@@ -26,8 +27,9 @@
 //!
 //! # Terms and grants
 //!
-//! What a follower echoes grants its leader a lease. A node that is to lead stops following first
-//! and begins its term when its last grant has run out.
+//! What a follower echoes grants its leader a lease. A node that is to lead stops following first,
+//! and tells the leader so, which gives the grant back; from one that does not answer it waits out
+//! its last grant, and begins its term then.
 //!
 //! # What wakes what
 //!
@@ -38,12 +40,16 @@
 mod attach;
 mod config;
 mod counters;
+mod events;
 mod follow;
+mod follower;
 mod frame;
 mod intake;
-mod isr;
 mod lead;
+mod leader;
 mod local;
+mod promises;
+mod quiet;
 mod recorder;
 mod replica;
 mod replicas;
@@ -59,12 +65,14 @@ mod work;
 
 pub use config::Config;
 pub use counters::Counters;
+pub use events::FlightEvent;
 pub use follow::FollowLink;
-pub use isr::{Decision, IsrProposal};
 pub use lead::{LeadLink, LinkError};
+pub use leader::IsrProposal;
+pub use plimsoll_replication::{Decision, Timing};
 pub use plimsoll_wire::peer::{Purpose, StreamFrame};
 pub use recorder::Recorded;
-pub use replica::{FlightEvent, PeerInfo, View};
+pub use replica::{PeerInfo, View};
 pub use replicas::Replicas;
 pub use status::{ReplicaStatus, Report};
 pub use store::{ReplicateError, Store, StoreError};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use plimsoll_types::{LeaderEpoch, Monotonic, Offset, PartitionKey, Timestamp};
 
-use crate::replica::FlightEvent;
+use crate::events::FlightEvent;
 use crate::replicas::Replicas;
 
 /// Something that happened to a replica, at a time that outlives the process.
@@ -150,7 +150,7 @@ impl Replicas {
             }
         }
         if let Some(replica) = self.replica(key) {
-            let fresh = replica.unwritten().into_iter();
+            let fresh = replica.events.unwritten().into_iter();
             let fresh = fresh.map(|event| Recorded::of(event, (wall, now)));
             told.extend(fresh.filter(|event| event.at >= since));
         }
@@ -176,7 +176,7 @@ impl Replicas {
             return Ok(());
         };
         for replica in self.all() {
-            for event in replica.take_unwritten() {
+            for event in replica.events.take_unwritten() {
                 recorder.write(replica.key, &event)?;
             }
         }

@@ -1,25 +1,27 @@
 //! All replicas of one node: their roles, their sessions, and what they want from the outside.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use plimsoll_types::{BrokerEpoch, Monotonic, NodeId, PartitionKey};
+use plimsoll_health::Disk;
+use plimsoll_types::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionKey};
 use plimsoll_watermark::Signal;
 
 use crate::config::Config;
 use crate::counters::{Counters, count};
-use crate::frame::{Purpose, RefusedReason};
-use crate::isr::{Decision, IsrProposal};
+use crate::events::FlightEvent;
+use crate::frame::Purpose;
+use crate::leader::IsrProposal;
 use crate::recorder::Recorder;
-use crate::replica::{FlightEvent, PeerInfo, Phase, Replica, Role, State, View};
+use crate::replica::{PeerInfo, Replica, Role, State, View};
 use crate::session::{Clock, FollowShared};
-use crate::status::Report;
+use crate::status::{Cause, Report};
 use crate::store::Store;
 use crate::work::{Work, WorkKind};
 
@@ -28,9 +30,9 @@ pub struct Replicas {
     me: NodeId,
     config: Config,
     pub(crate) counters: Counters,
-    replicas: RwLock<HashMap<PartitionKey, Arc<Replica>>>,
-    peers: ArcSwap<HashMap<NodeId, PeerInfo>>,
-    follow_links: Mutex<HashMap<(NodeId, Purpose), Arc<FollowShared>>>,
+    replicas: RwLock<BTreeMap<PartitionKey, Arc<Replica>>>,
+    peers: ArcSwap<BTreeMap<NodeId, PeerInfo>>,
+    follow_links: Mutex<BTreeMap<(NodeId, Purpose), Arc<FollowShared>>>,
     /// How many replicas want each link.
     wanted: Mutex<BTreeMap<(NodeId, Purpose), usize>>,
     wanted_bell: Signal,
@@ -44,7 +46,9 @@ pub struct Replicas {
     pub(crate) last_check: Clock,
     pub(crate) recorder: Mutex<Option<Recorder>>,
     /// When each leader was last granted a lease; outlives links.
-    grants: Mutex<HashMap<NodeId, Arc<Clock>>>,
+    grants: Mutex<BTreeMap<NodeId, Arc<Clock>>>,
+    /// This node's disk as a whole.
+    disk: Mutex<Disk>,
 }
 
 /// Reports that nobody takes are dropped beyond this, the oldest first.
@@ -73,6 +77,7 @@ impl Replicas {
             last_check: Clock::default(),
             recorder: Mutex::default(),
             grants: Mutex::default(),
+            disk: Mutex::new(Disk::Healthy),
         })
     }
 
@@ -131,7 +136,52 @@ impl Replicas {
             self.take_role(&replica, view, now);
         }
         drop(structure);
-        self.kick(&replica, now);
+    }
+
+    /// The store had failed and was opened again, with a log that may be shorter: every session of
+    /// before is void, and the role is taken up anew. Blocks on the disk.
+    pub fn reopened(&self, key: PartitionKey, now: Monotonic) {
+        let Some(replica) = self.replica(key) else {
+            return;
+        };
+        let structure = replica.structure.lock();
+        let view = {
+            let mut state = replica.state.lock();
+            self.give_up(&replica, &mut state, None, now);
+            state.cause = None;
+            state.view.clone()
+        };
+        replica.note(now, "opened again".into());
+        self.take_role(&replica, &view, now);
+        drop(structure);
+    }
+
+    /// What lies on this node's disk for a partition is not to be believed from `from` on, as a
+    /// scrubber or a recovery found: the controller is told, and once nobody may elect this replica
+    /// for what it has it begins anew.
+    pub fn damaged(&self, key: PartitionKey, from: Offset, now: Monotonic) {
+        if let Some(replica) = self.replica(key) {
+            self.found_damage(&replica, from, now);
+        }
+    }
+
+    /// How this node's disk does as a whole. While it is full, replicas that it stopped do not
+    /// attach; they do at once when it is not.
+    pub fn set_disk(&self, disk: Disk, now: Monotonic) {
+        let before = std::mem::replace(&mut *self.disk.lock(), disk);
+        if matches!(before, Disk::Full { .. }) && !self.disk_is_full() {
+            for replica in self.all() {
+                self.relink(&replica, &mut replica.state.lock(), now);
+            }
+        }
+    }
+
+    pub(crate) fn disk(&self) -> Disk {
+        self.disk.lock().clone()
+    }
+
+    pub(crate) fn disk_is_full(&self) -> bool {
+        matches!(*self.disk.lock(), Disk::Full { .. })
     }
 
     fn ensure(&self, store: &Arc<dyn Store>, view: &View) -> Arc<Replica> {
@@ -155,100 +205,62 @@ impl Replicas {
             return;
         };
         let mut state = replica.state.lock();
-        replica.close_all(&mut state, RefusedReason::NotLeader { leader: None });
+        self.give_up(&replica, &mut state, None, Monotonic::default());
         self.set_wanted(&mut state, None);
-        state.role = Role::Idle;
         state.removed = true;
-        replica.listen(&state);
-    }
-
-    /// What became of a proposal.
-    pub fn decided(&self, key: PartitionKey, decision: Decision) {
-        let Some(replica) = self.replica(key) else {
-            return;
-        };
-        let mut state = replica.state.lock();
-        let changed = match &mut state.role {
-            Role::Leader(leading) => leading.isr.decided(decision),
-            Role::Idle | Role::Follower(_) => false,
-        };
-        if changed {
-            self.set_rule(&replica, &state, Vec::new());
-        }
-    }
-
-    /// Has a follower that wants to attach stand in its link's queue.
-    pub(crate) fn kick(&self, replica: &Arc<Replica>, now: Monotonic) {
-        let state = replica.state.lock();
-        let (Role::Follower(following), Some(wanted)) = (&state.role, state.wanted) else {
-            return;
-        };
-        let links = self.follow_links.lock();
-        let Some(link) = links.get(&wanted) else {
-            return;
-        };
-        let due = match following.phase {
-            Phase::Detached { attach_at } => now >= attach_at,
-            // In sync by now, or not any more: it moves to the other link, once that is there.
-            Phase::Following { .. } => {
-                let current = following.intake.as_ref();
-                current.is_some_and(|intake| intake.link.purpose != link.purpose)
-            }
-            Phase::Attaching { .. } | Phase::Working => false,
-        };
-        // AcqRel: pairs with the swap of the link that takes it from the queue.
-        if due && !replica.kicked.swap(true, AcqRel) {
-            link.wants.push(Arc::clone(replica));
-            link.bell.notify();
-        }
     }
 
     pub(crate) fn grants_to(&self, leader: NodeId) -> Arc<Clock> {
         Arc::clone(self.grants.lock().entry(leader).or_default())
     }
 
-    /// Notes until when the leader that `state` follows may count on this node.
-    pub(crate) fn keep_grant(&self, state: &mut State) {
-        if let Role::Follower(following) = &state.role
-            && let Some(leader) = following.leader
-            && let Some(at) = self.grants_to(leader).get()
-        {
-            state.not_before = state.not_before.max(Some(at + self.config.grant));
-        }
-    }
-
     pub(crate) fn link_opened(&self, link: &Arc<FollowShared>, now: Monotonic) {
         let place = (link.leader, link.purpose);
-        let before = self.follow_links.lock().insert(place, Arc::clone(link));
-        if let Some(before) = before {
-            self.release_wants(&before);
-        }
+        self.follow_links.lock().insert(place, Arc::clone(link));
         for replica in self.all() {
-            self.kick(&replica, now);
+            let mut state = replica.state.lock();
+            if state.wanted == Some(place) {
+                self.relink(&replica, &mut state, now);
+            }
         }
     }
 
-    pub(crate) fn link_closed(&self, link: &Arc<FollowShared>) {
+    /// The link is gone: whoever asked or was fed on it waits for another.
+    pub(crate) fn link_closed(&self, link: &Arc<FollowShared>, now: Monotonic) {
         let place = (link.leader, link.purpose);
         let mut links = self.follow_links.lock();
         if links.get(&place).is_some_and(|known| known.id == link.id) {
             links.remove(&place);
         }
         drop(links);
-        self.release_wants(link);
-    }
-
-    fn release_wants(&self, link: &FollowShared) {
-        while let Some(replica) = link.wants.pop() {
-            replica.kicked.swap(false, AcqRel);
+        while link.wants.pop().is_some() {}
+        for replica in self.all() {
+            let mut state = replica.state.lock();
+            let Role::Follower(following) = &mut state.role else {
+                continue;
+            };
+            if following.carrier != Some(link.id) {
+                continue;
+            }
+            (following.carrier, following.queued) = (None, false);
+            self.follow_with(&replica, &mut state, now, |machine, _| {
+                machine.link_down(now);
+            });
+            if state.cause.is_none() {
+                state.cause = Some(Cause::Unreachable);
+            }
+            self.relink(&replica, &mut state, now);
         }
     }
 
+    /// The link for a purpose, if it is open.
+    pub(crate) fn follow_link_of(&self, place: (NodeId, Purpose)) -> Option<Arc<FollowShared>> {
+        let link = self.follow_links.lock().get(&place).cloned();
+        link.filter(|link| !link.end.is_closed())
+    }
+
     pub(crate) fn has_link(&self, place: (NodeId, Purpose)) -> bool {
-        let links = self.follow_links.lock();
-        links
-            .get(&place)
-            .is_some_and(|link| !link.closed.load(Acquire))
+        self.follow_link_of(place).is_some()
     }
 
     pub(crate) fn set_wanted(&self, state: &mut State, to: Option<(NodeId, Purpose)>) {
@@ -312,10 +324,17 @@ impl Replicas {
         poll_fn(|cx| poll_taken(&self.work_bell, cx, || self.take_work())).await
     }
 
-    pub(crate) fn push_work(&self, replica: &Arc<Replica>, view: &View, kind: WorkKind) {
+    pub(crate) fn push_work(
+        &self,
+        replica: &Arc<Replica>,
+        leader_epoch: LeaderEpoch,
+        ticket: Option<u64>,
+        kind: WorkKind,
+    ) {
         self.work.lock().push_back(Work {
             replica: Arc::clone(replica),
-            leader_epoch: view.leader_epoch,
+            leader_epoch,
+            ticket,
             kind,
         });
         self.work_bell.notify();
@@ -354,7 +373,7 @@ impl Replicas {
     #[must_use]
     pub fn history(&self, key: PartitionKey, since: Monotonic) -> Vec<FlightEvent> {
         let replica = self.replica(key);
-        replica.map_or_else(Vec::new, |replica| replica.events(since))
+        replica.map_or_else(Vec::new, |replica| replica.events.since(since))
     }
 }
 

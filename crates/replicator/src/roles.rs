@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::MutexGuard;
-use plimsoll_types::{BrokerEpoch, Monotonic, NodeId};
+use plimsoll_replication::{Follower, FollowerTerm, Leader, LeaderTerm, Refusal};
+use plimsoll_types::{Monotonic, NodeId};
 
 use crate::counters::count;
-use crate::frame::{Purpose, RefusedReason};
-use crate::isr::Isr;
-use crate::replica::{Following, Leading, Phase, Replica, Role, State, View};
+use crate::frame::Purpose;
+use crate::leader::{close, isr_rule};
+use crate::replica::{Following, Leading, Replica, Role, State, View};
 use crate::replicas::Replicas;
 use crate::status::Cause;
 use crate::store::StoreError;
-use crate::work::WorkKind;
 
 impl Replicas {
     /// Takes up the role that `view` gives this node. `structure` is held.
@@ -32,15 +32,8 @@ impl Replicas {
         } else if view.replicas.contains(&self.me()) {
             self.follow(replica, state, view, now)
         } else {
-            replica.close_all(
-                &mut state,
-                RefusedReason::NotLeader {
-                    leader: view.leader,
-                },
-            );
+            self.give_up(replica, &mut state, view.leader, now);
             self.set_wanted(&mut state, None);
-            state.role = Role::Idle;
-            replica.listen(&state);
             drop(state);
             replica.store.become_idle(view.leader_epoch);
             Ok(())
@@ -49,9 +42,40 @@ impl Replicas {
             count(&self.counters().role_failures);
             replica.note(now, format!("role not taken up: {error}"));
             let mut state = replica.state.lock();
-            state.retry_role = Some(now + self.config().backoff_max);
+            state.retry_role = Some(now + self.config().timing.back_off_max);
             state.cause = Some(Cause::IoError);
         }
+    }
+
+    /// Ends the role there is, and every session with it.
+    pub(crate) fn give_up(
+        &self,
+        replica: &Replica,
+        state: &mut State,
+        leader: Option<NodeId>,
+        now: Monotonic,
+    ) {
+        self.let_go(replica, state, now);
+        if let Role::Leader(leading) = &mut state.role {
+            // Before anybody is told that the lease is given back.
+            let leader_epoch = leading.machine.leader_epoch();
+            replica.store.set_lease(leader_epoch, Monotonic::default());
+            let sessions = leading.sessions.iter();
+            let sessions: Vec<_> = sessions
+                .map(|(node, session)| (*node, session.id))
+                .collect();
+            for (node, session) in sessions {
+                close(
+                    replica,
+                    leading,
+                    node,
+                    session,
+                    Some(Refusal::NotLeader { leader }),
+                );
+            }
+        }
+        state.role = Role::Idle;
+        replica.listen(state);
     }
 
     fn lead(
@@ -61,153 +85,136 @@ impl Replicas {
         view: &View,
         now: Monotonic,
     ) -> Result<(), StoreError> {
-        let strangers: Vec<NodeId> = match &mut state.role {
-            Role::Leader(leading) if leading.leader_epoch == view.leader_epoch => {
-                leading.isr.metadata(view.partition_epoch, &view.isr);
-                let outdated = |node: &NodeId, epoch: BrokerEpoch| {
-                    let peer = self.peer(*node);
-                    !view.replicas.contains(node)
-                        || peer.is_some_and(|peer| peer.broker_epoch > epoch)
-                };
-                let sessions = leading.sessions.iter();
-                sessions
-                    .filter(|(node, session)| outdated(node, session.broker_epoch))
-                    .map(|(node, _)| *node)
-                    .collect()
-            }
-            Role::Idle | Role::Leader(_) | Role::Follower(_) => {
-                self.keep_grant(&mut state);
-                replica.close_all(&mut state, RefusedReason::UnknownEpoch);
-                self.set_wanted(&mut state, None);
-                state.role = Role::Idle;
-                replica.listen(&state);
-                if state.not_before.is_some_and(|at| now < at) {
-                    // The leader it followed may still count on it; the tick tries again.
-                    state.retry_role = state.not_before;
-                    return Ok(());
-                }
-                drop(state);
-                return self.begin_term(replica, view, now);
-            }
-        };
-        for node in strangers {
-            replica.close_session(&mut state, node, Some(RefusedReason::UnknownEpoch));
+        if let Role::Leader(leading) = &mut state.role
+            && leading.machine.leader_epoch() == view.leader_epoch
+        {
+            let (known, mut out) = (self.rules_view(view, &*replica.store), Vec::new());
+            leading.machine.metadata(known, now, &mut out);
+            self.carry_out(replica, &mut state, out, now);
+            return Ok(());
         }
-        self.set_rule(replica, &state, Vec::new());
-        Ok(())
-    }
-
-    fn begin_term(
-        &self,
-        replica: &Arc<Replica>,
-        view: &View,
-        now: Monotonic,
-    ) -> Result<(), StoreError> {
-        let isr = Isr::new(
-            view.key,
-            view.leader_epoch,
-            view.partition_epoch,
-            view.isr.clone(),
-            now,
-        );
-        let rule = replica.rule(self.me(), view, &isr, Vec::new());
-        let leso = replica.store.become_leader(view.leader_epoch, &rule)?;
+        self.give_up(replica, &mut state, view.leader, now);
+        if let Some(until) = state.promises.until(now) {
+            // The leader it followed may still count on it. The link stays, on which that one can
+            // give the promise back; else the tick tries again.
+            state.retry_role = Some(until);
+            return Ok(());
+        }
+        self.set_wanted(&mut state, None);
+        drop(state);
+        let (key, me, leader_epoch) = (view.key, self.me(), view.leader_epoch);
+        let known = self.rules_view(view, &*replica.store);
+        let rule = isr_rule(known.first_rule(me), Vec::new());
+        let epoch_start = replica.store.become_leader(leader_epoch, &rule)?;
+        let term = LeaderTerm {
+            key,
+            me,
+            leader_epoch,
+            epoch_start,
+            view: known,
+        };
         let mut state = replica.state.lock();
         state.cause = None;
         state.role = Role::Leader(Box::new(Leading {
-            leader_epoch: view.leader_epoch,
+            machine: Leader::new(term, self.config().timing, now),
             began: now,
-            leso,
-            isr,
             sessions: BTreeMap::new(),
-            records: BTreeMap::new(),
+            told: BTreeMap::new(),
         }));
         drop(state);
         replica.note(
             now,
-            format!("leads in epoch {} from {leso}", view.leader_epoch),
+            format!("leads in epoch {leader_epoch} from {epoch_start}"),
         );
         Ok(())
     }
 
-    fn follow(
+    fn follow<'a>(
         &self,
-        replica: &Arc<Replica>,
-        mut state: MutexGuard<'_, State>,
+        replica: &'a Arc<Replica>,
+        mut state: MutexGuard<'a, State>,
         view: &View,
         now: Monotonic,
     ) -> Result<(), StoreError> {
-        let purpose = if view.isr.contains(&self.me()) {
-            Purpose::InSync
-        } else {
-            Purpose::CatchUp
+        let me = self.me();
+        let purpose = match view.isr.contains(&me) {
+            true => Purpose::InSync,
+            false => Purpose::CatchUp,
         };
-        self.set_wanted(&mut state, view.leader.map(|leader| (leader, purpose)));
-        if purpose == Purpose::InSync && std::mem::take(&mut state.aside) {
-            self.push_work(replica, view, WorkKind::Discard);
-        }
+        let wanted = view.leader.map(|leader| (leader, purpose));
         let same = match &state.role {
             Role::Follower(following) => {
-                following.leader_epoch == view.leader_epoch && following.leader == view.leader
+                following.machine.leader_epoch() == view.leader_epoch
+                    && following.machine.leader() == view.leader
             }
             Role::Idle | Role::Leader(_) => false,
         };
-        // Only out of the ISR may it forget what it has.
-        let rebuild = purpose == Purpose::CatchUp && view.leader.is_some() && state.rebuild;
-        if same {
-            if rebuild && let Role::Follower(following) = &mut state.role {
-                following.drop_intake();
-                following.phase = Phase::Working;
-                state.rebuild = false;
-                replica.listen(&state);
-                self.push_work(replica, view, WorkKind::Rebuild);
-            }
-            return Ok(());
+        if !same {
+            // By the link of before: whoever led is told that this replica follows no more.
+            self.give_up(replica, &mut state, view.leader, now);
+            self.set_wanted(&mut state, wanted);
+            drop(state);
+            replica
+                .store
+                .become_follower(view.leader_epoch, view.leader)?;
+            state = replica.state.lock();
+            self.begin_to_follow(replica, &mut state, view, now);
+        } else if state.wanted != wanted {
+            self.set_wanted(&mut state, wanted);
+            self.relink(replica, &mut state, now);
         }
-        self.keep_grant(&mut state);
-        replica.close_all(
-            &mut state,
-            RefusedReason::NotLeader {
-                leader: view.leader,
-            },
-        );
-        state.role = Role::Idle;
-        replica.listen(&state);
-        drop(state);
-        replica
-            .store
-            .become_follower(view.leader_epoch, view.leader)?;
-        let mut state = replica.state.lock();
-        state.cause = None;
-        state.role = Role::Follower(Following {
-            leader: view.leader,
-            leader_epoch: view.leader_epoch,
-            phase: if rebuild {
-                Phase::Working
-            } else {
-                Phase::Detached { attach_at: now }
-            },
-            tries: 0,
-            intake: None,
-            quarantined: false,
-            seen: Some(now),
+        let in_isr = view.isr.contains(&me);
+        let may_lead = in_isr || view.elr.contains(&me);
+        self.follow_with(replica, &mut state, now, |machine, out| {
+            if let Some(through) = view.unclean_epoch {
+                machine.accept_loss(through, now, out);
+            }
+            machine.standing(in_isr, may_lead, now, out);
         });
-        drop(state);
-        let leader = view
-            .leader
-            .map_or("nobody".into(), |leader| leader.to_string());
-        replica.note(
-            now,
-            format!("follows {leader} in epoch {}", view.leader_epoch),
-        );
         Ok(())
     }
 
-    /// Publishes the rule that the ISR demands now. `state` is locked by the caller.
-    pub(crate) fn set_rule(&self, replica: &Replica, state: &State, fresh: Vec<NodeId>) {
-        if let Role::Leader(leading) = &state.role {
-            let rule = replica.rule(self.me(), &state.view, &leading.isr, fresh);
-            replica.store.set_rule(leading.leader_epoch, &rule);
+    fn begin_to_follow(
+        &self,
+        replica: &Arc<Replica>,
+        state: &mut State,
+        view: &View,
+        now: Monotonic,
+    ) {
+        let term = FollowerTerm {
+            key: view.key,
+            me: self.me(),
+            broker_epoch: self.my_epoch(),
+            leader: view.leader,
+            leader_epoch: view.leader_epoch,
+            unclean_epoch: view.unclean_epoch,
+        };
+        let leader = view
+            .leader
+            .map_or("nobody".into(), |leader| leader.to_string());
+        let epoch = view.leader_epoch;
+        replica.note(now, format!("follows {leader} in epoch {epoch}"));
+        let linked = state.wanted.is_some_and(|wanted| self.has_link(wanted));
+        let mut out = Vec::new();
+        let mut machine = Follower::new(term, self.config().timing, linked, now, &mut out);
+        if state.aside {
+            machine.kept_aside();
         }
+        if state.damaged {
+            machine.damaged(now, &mut out);
+        } else {
+            state.cause = None;
+        }
+        state.role = Role::Follower(Box::new(Following {
+            machine,
+            intake: None,
+            last_session: 0,
+            carrier: None,
+            queued: false,
+            work: None,
+            tries: 0,
+            seen: now,
+        }));
+        self.follow_on(replica, state, &mut out, None, now);
     }
 }

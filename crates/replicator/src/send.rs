@@ -7,33 +7,32 @@
 //! Nothing is sent beyond the log end that was published, nor before the follower confirmed its
 //! position.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::AcqRel;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_record_batch::{Batch, BatchHeader};
+use plimsoll_replication::{Credits, Refusal, Room};
 use plimsoll_segment_log::{Minimum, ReadError, Slices};
 use plimsoll_types::{Monotonic, Offset};
 use plimsoll_watermark::Snapshot;
 
-use crate::frame::{Append, Attached, Mark, Marks, RefusedReason, StreamFrame};
-use crate::lead::{LeadLink, end_session, first_base};
-use crate::session::Session;
+use crate::frame::{Append, Mark, Marks, StreamFrame, seal};
+use crate::lead::{LeadLink, first_base};
+use crate::leader::is_one_batch;
+use crate::session::{OnLink, Session};
 
 /// What a link knows of one of its sessions.
 pub(crate) struct Sending {
     pub(crate) session: Arc<Session>,
+    /// Its log begins afresh here, and acks of less are those of the log before.
+    pub(crate) begins_at: Option<Offset>,
+    pub(crate) credits: Credits,
     sent_end: Offset,
     told: (Offset, Offset),
-    in_flight: VecDeque<(Offset, u64)>,
-    bytes_in_flight: u64,
     queued: bool,
     marked: bool,
-    /// The leader's end at an earlier moment: who reaches it was caught up then.
-    goal: (Offset, Monotonic),
 }
 
 /// A run on its way in pieces.
@@ -55,48 +54,21 @@ enum Turn {
 /// For the lease: how many points in time are remembered.
 const MAX_SENT_AT: usize = 4096;
 
+/// Frames under way to one session, for their bookkeeping's sake.
+const MAX_FRAMES: usize = 1024;
+
 impl Sending {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        sent_end: Offset,
-        attached: &Attached,
-        now: Monotonic,
-    ) -> Self {
+    pub(crate) fn new(session: Arc<Session>, begins_at: Option<Offset>) -> Self {
+        let window = u64::from(session.window);
         Self {
-            session,
-            sent_end,
-            told: (attached.high_watermark, attached.log_start),
-            in_flight: VecDeque::new(),
-            bytes_in_flight: 0,
+            begins_at,
+            credits: Credits::new(window, MAX_FRAMES, is_one_batch(&session)),
+            sent_end: session.sent_end.get(),
+            told: (session.told_high_watermark.get(), Offset::ZERO),
             queued: false,
             marked: false,
-            goal: (attached.log_end, now),
+            session,
         }
-    }
-
-    /// Takes back credits; whether the follower has all there is.
-    pub(crate) fn acked(&mut self, to: Offset, log_end: Offset, now: Monotonic) -> bool {
-        while let Some((end, bytes)) = self.in_flight.front()
-            && *end <= to
-        {
-            self.bytes_in_flight -= bytes;
-            self.in_flight.pop_front();
-        }
-        let all = to >= log_end;
-        if all {
-            self.goal = (log_end, now);
-        }
-        all
-    }
-
-    /// When the follower, which is at `to` now, had all there was.
-    pub(crate) fn was_caught_up(
-        &mut self,
-        to: Offset,
-        log_end: Offset,
-        now: Monotonic,
-    ) -> Option<Monotonic> {
-        (to >= self.goal.0).then(|| std::mem::replace(&mut self.goal, (log_end, now)).1)
     }
 }
 
@@ -110,11 +82,8 @@ impl LeadLink {
         out: &mut Vec<StreamFrame>,
     ) -> Poll<()> {
         loop {
-            let rung = self.shared.bell.poll_notified(cx).is_ready();
-            while let Some(session) = self.shared.dirty.pop() {
-                // AcqRel: Acquire pairs with the swap in `Session::ring`, before the look at the
-                // log; Release with the next ring.
-                session.dirty.swap(false, AcqRel);
+            let rung = self.shared.end.poll_woken(cx);
+            while let Some(session) = self.shared.end.take_due() {
                 self.activate(session.id);
             }
             self.fill(now, out);
@@ -145,7 +114,7 @@ impl LeadLink {
     }
 
     fn fill(&mut self, now: Monotonic, out: &mut Vec<StreamFrame>) {
-        while let Some(frame) = self.shared.control.pop() {
+        while let Some(frame) = self.shared.end.take_said() {
             out.push(frame);
         }
         self.throttled_until = None;
@@ -202,7 +171,7 @@ impl LeadLink {
             self.cut = None;
             return 0;
         }
-        sending.session.moved.set(now);
+        sending.session.fed.set(now);
         let chunk = self.replicas.config().chunk_bytes as usize;
         let until = (cut.at + chunk).min(cut.bytes.len());
         let mut frame = cut.head.clone();
@@ -258,8 +227,9 @@ impl LeadLink {
             }
             return Turn::Idle;
         }
-        let credit = u64::from(session.window).saturating_sub(sending.bytes_in_flight);
-        if credit == 0 {
+        sending.credits.set_one_batch(is_one_batch(&session));
+        let room = sending.credits.room();
+        if room == Room::None {
             // An ack wakes it.
             return Turn::Idle;
         }
@@ -267,16 +237,17 @@ impl LeadLink {
             && let Some(until) = throttle.wait(now)
         {
             self.throttled_until = Some(until);
+            session.fed.set(now);
             return Turn::Later;
         }
-        self.send_run(&session, &marks, credit, now, out)
+        self.send_run(&session, &marks, room, now, out)
     }
 
     fn send_run(
         &mut self,
         session: &Arc<Session>,
         marks: &Snapshot,
-        credit: u64,
+        room: Room,
         now: Monotonic,
         out: &mut Vec<StreamFrame>,
     ) -> Turn {
@@ -285,29 +256,36 @@ impl LeadLink {
         };
         let chunk = self.replicas.config().chunk_bytes as usize;
         let from = sending.sent_end;
-        let slices = match read(session, from, marks.log_end, chunk) {
+        let most = match room {
+            Room::Bytes(left) | Room::AtLeastOne(left) => {
+                chunk.min(usize::try_from(left).unwrap_or(chunk))
+            }
+            Room::ExactlyOne | Room::None => 1,
+        };
+        let slices = match read(session, from, marks.log_end, most.max(1)) {
             Ok(slices) => slices,
             Err(ReadError::Damaged(damage)) => {
                 self.own_damage(session, damage.from, now);
                 return Turn::Gone;
             }
-            Err(ReadError::BelowStart { .. }) => return restart(session),
-            Err(ReadError::AboveEnd { .. } | ReadError::Io { .. }) => {
-                end_session(session, Some(RefusedReason::Storage));
+            Err(ReadError::BelowStart { .. }) => return self.afresh(session, now),
+            Err(_) => {
+                self.replicas
+                    .end_session(session, Some(Refusal::Storage), now);
                 return Turn::Gone;
             }
-            Err(_) => return restart(session),
         };
         let Some(base) = slices.chunks.first().and_then(|chunk| first_base(chunk)) else {
             return Turn::Idle;
         };
-        let compacted = from >= session.replica.store.reader().log_start();
-        if base < from || base > from && !compacted {
-            // Retention was faster than the follower, or the logs part: compare again.
-            return restart(session);
+        let log_start = session.replica.store.reader().log_start();
+        if base < from || base > from && from < log_start {
+            // Retention was faster than the follower, or compaction has made one batch of what
+            // lies to both sides of its end: there is nothing that continues its log.
+            return self.afresh(session, now);
         }
         let bytes = slices.bytes;
-        if bytes as u64 > credit && !sending.in_flight.is_empty() {
+        if matches!(room, Room::Bytes(left) if bytes as u64 > left) {
             // Larger than what is left: alone, once all before it is acknowledged.
             return Turn::Idle;
         }
@@ -315,20 +293,18 @@ impl LeadLink {
         if is_cut && self.cut.is_some() {
             return Turn::Later;
         }
-        if session.verify
-            && let Err(at) = verify(&slices)
-        {
-            self.own_damage(session, at.max(from), now);
+        let Some(seal) = seal(&slices.chunks) else {
+            // What was read is no batches: the log is not what its index says.
+            self.own_damage(session, from, now);
             return Turn::Gone;
-        }
+        };
         debug_assert!(
             slices.next <= marks.log_end,
             "only what is published is sent"
         );
         sending.sent_end = slices.next;
         sending.told = (marks.high_watermark, marks.log_start);
-        sending.in_flight.push_back((slices.next, bytes as u64));
-        sending.bytes_in_flight += bytes as u64;
+        sending.credits.sent(slices.next, bytes as u64);
         session.sent_end.set(slices.next);
         session.told_high_watermark.set(marks.high_watermark);
         let mut append = Append {
@@ -340,6 +316,7 @@ impl LeadLink {
             log_end: marks.log_end,
             total: u32::try_from(bytes).unwrap_or(u32::MAX),
             at: 0,
+            seal,
             records: Bytes::new().into(),
         };
         if let Some(throttle) = &mut self.throttle {
@@ -364,6 +341,13 @@ impl LeadLink {
         append.records = slices.chunks.into();
         out.push(StreamFrame::Append(append));
         Turn::Sent(bytes)
+    }
+
+    fn afresh(&mut self, session: &Arc<Session>, now: Monotonic) -> Turn {
+        match self.begin_afresh(session, now) {
+            true => Turn::Idle,
+            false => Turn::Gone,
+        }
     }
 
     /// What moved without records, and the sign of life.
@@ -401,12 +385,6 @@ impl LeadLink {
     }
 }
 
-/// Has the follower attach again, which compares the logs anew.
-fn restart(session: &Session) -> Turn {
-    end_session(session, Some(RefusedReason::Throttled { ms: 10 }));
-    Turn::Gone
-}
-
 fn read(
     session: &Session,
     from: Offset,
@@ -416,11 +394,10 @@ fn read(
     let reader = session.replica.store.reader();
     // The batch that holds the log start may begin before it, and a reset begins there.
     let from = from.max(reader.log_start());
-    let max_bytes = if session.one_batch { 1 } else { max_bytes };
     reader.read(from, below, max_bytes, Minimum::OneBatch)
 }
 
-/// Checks every batch of a run that the follower found damaged before; the offset of the bad one.
+/// Checks every batch of a run; the offset of the bad one.
 pub(crate) fn verify(slices: &Slices) -> Result<(), Offset> {
     for chunk in &slices.chunks {
         let mut rest: &[u8] = chunk;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use plimsoll_health::Diagnosis;
+use plimsoll_replication::Refusal;
 use plimsoll_types::{LeaderEpoch, NodeId, Offset, PartitionKey};
 
 /// Why a replica here, or a follower, is not in sync, as far as a link or the tick found out.
@@ -18,7 +19,8 @@ pub(crate) enum Cause {
     Damaged(Offset),
     Stalled,
     Throttled,
-    MetadataLag,
+    /// The leader gives no session.
+    Refused(Refusal),
     NoLeader,
     IoError,
     BehindLogStart,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use plimsoll_health::{Disk, Link, Repair, ReplicaFacts, Session, diagnose};
+use plimsoll_replication::{FollowerState, PeerStatus};
 use plimsoll_types::{Monotonic, NodeId, Offset};
 use plimsoll_watermark::Snapshot;
 
-use crate::replica::{Following, Leading, Phase, Replica, Role, State};
+use crate::replica::{Following, Leading, Replica, Role, State};
 use crate::replicas::Replicas;
 use crate::status::{Cause, ReplicaStatus};
 
@@ -21,14 +22,10 @@ impl Replicas {
             let marks = replica.store.watermarks().snapshot();
             rows.push(self.own_row(&replica, &state, &marks, now));
             if let Role::Leader(leading) = &state.role {
-                let others = state
-                    .view
-                    .replicas
-                    .iter()
-                    .filter(|node| **node != self.me());
+                let peers = leading.machine.peers(now);
                 rows.extend(
-                    others.map(|node| {
-                        self.follower_row(&replica, &state, leading, *node, &marks, now)
+                    peers.map(|peer| {
+                        self.follower_row(&replica, &state, leading, &peer, &marks, now)
                     }),
                 );
             }
@@ -67,6 +64,7 @@ impl Replicas {
         if let Role::Follower(following) = &state.role {
             describe_following(&mut facts, state, following, now);
         }
+        facts.disk = self.disk();
         blame(&mut facts, state.cause);
         if let Some(why) = replica.store.offline() {
             facts.disk = Disk::Failed {
@@ -82,49 +80,46 @@ impl Replicas {
         replica: &Replica,
         state: &State,
         leading: &Leading,
-        node: NodeId,
+        peer: &PeerStatus,
         marks: &Snapshot,
         now: Monotonic,
     ) -> ReplicaStatus {
+        let node = peer.node;
         let mut facts = self.facts_of(state, node, marks);
         let ends = replica.store.watermarks().ends(node).ok();
         facts.log_end = ends.map_or(Offset::ZERO, |ends| ends.log_end);
         facts.leader_log_end = Some(marks.log_end);
-        facts.in_isr = leading.isr.committed().contains(&node);
-        let record = leading.records.get(&node).copied().unwrap_or_default();
+        facts.in_isr = peer.in_isr;
+        let told = leading.told.get(&node).copied().unwrap_or_default();
         match leading.sessions.get(&node) {
             Some(session) => {
-                let caught_up = session.caught_up.get();
                 if facts.log_end < marks.log_end {
-                    facts.behind_for = caught_up.map_or(Duration::ZERO, |at| now.since(at));
+                    facts.behind_for = peer.lag;
                 }
                 if !session.is_confirmed() {
-                    let since = session
-                        .moved
-                        .get()
-                        .map_or(Duration::ZERO, |at| now.since(at));
+                    let since = now.since(session.began);
                     facts.session = Session::Attaching { since };
-                } else if record.strikes > 0 {
+                } else if peer.stalls > 0 {
                     facts.session = Session::Stalled {
-                        since: session
-                            .moved
-                            .get()
-                            .map_or(Duration::ZERO, |at| now.since(at)),
-                        attempts: record.strikes,
-                        next_attempt: self.config().stall,
+                        since: peer.lag,
+                        attempts: peer.stalls,
+                        next_attempt: self.config().timing.stall,
                     };
                 }
             }
             None => {
                 // Followers connect; a leader knows since when nobody did.
                 facts.link = Link::Down {
-                    since: now.since(record.seen.unwrap_or(leading.began)),
+                    since: now.since(told.seen.unwrap_or(leading.began)),
                     attempts: 0,
-                    next_attempt: self.config().backoff_max,
+                    next_attempt: peer
+                        .next_attach
+                        .since(now)
+                        .max(self.config().timing.back_off_min),
                 };
             }
         }
-        blame(&mut facts, record.cause);
+        blame(&mut facts, told.cause);
         row(
             state,
             &facts,
@@ -142,23 +137,32 @@ fn describe_following(
 ) {
     let intake = following.intake.as_ref();
     facts.leader_log_end = intake.map(|intake| intake.leader_end.get());
-    let since = following.seen.map_or(Duration::ZERO, |at| now.since(at));
+    let since = now.since(following.seen);
     if facts.behind() > 0 {
         facts.behind_for = since;
     }
-    match following.phase {
-        Phase::Detached { attach_at } => {
-            let next_attempt = attach_at.since(now);
-            let attempts = following.tries;
-            let refused = |why: &str| Session::Refused {
-                since,
-                why: why.into(),
-                attempts,
-                next_attempt,
-            };
+    let attempts = following.tries;
+    let next = following.next_attempt().map(|at| at.since(now));
+    let next_attempt = next.unwrap_or_default();
+    let refused = |why: String| Session::Refused {
+        since,
+        why,
+        attempts,
+        next_attempt,
+    };
+    match following.machine.state() {
+        FollowerState::Streaming { .. } => {}
+        FollowerState::Working { .. } | FollowerState::Rebuilding { .. } => {
+            facts.session = Session::Attaching { since };
+        }
+        FollowerState::Waiting
+        | FollowerState::Pausing { .. }
+        | FollowerState::Attaching { .. }
+        | FollowerState::Withdrawn { .. }
+        | FollowerState::Suspect { .. } => {
             facts.session = match state.cause {
-                Some(Cause::Throttled) => refused("it asks for patience"),
-                Some(Cause::MetadataLag) => refused("it goes by other metadata"),
+                Some(Cause::Throttled) => refused("it asks for patience".into()),
+                Some(Cause::Refused(why)) => refused(why.to_string()),
                 _ => Session::Attaching { since },
             };
             if matches!(state.cause, None | Some(Cause::Unreachable)) {
@@ -169,19 +173,14 @@ fn describe_following(
                 };
             }
         }
-        Phase::Attaching { since, .. } => {
-            facts.session = Session::Attaching {
-                since: now.since(since),
-            };
-        }
-        Phase::Working => facts.session = Session::Attaching { since },
-        Phase::Following { .. } => {}
     }
 }
 
 /// What a link or the tick found out about the disk and the log.
 fn blame(facts: &mut ReplicaFacts, cause: Option<Cause>) {
     match cause {
+        // The disk as a whole may be known to be full, and then with its numbers.
+        Some(Cause::DiskFull) if matches!(facts.disk, Disk::Full { .. }) => {}
         Some(Cause::DiskFull) => {
             facts.disk = Disk::Full {
                 free_bytes: 0,
@@ -214,7 +213,7 @@ fn blame(facts: &mut ReplicaFacts, cause: Option<Cause>) {
             | Cause::Corrupt
             | Cause::Stalled
             | Cause::Throttled
-            | Cause::MetadataLag
+            | Cause::Refused(_)
             | Cause::NoLeader
             | Cause::BelowMinIsr,
         )

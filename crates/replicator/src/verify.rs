@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
+use plimsoll_replication::FollowerState;
 use plimsoll_segment_log::{LogReader, Minimum, ReadError};
 use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset, PartitionKey};
 
 use crate::counters::count;
 use crate::lead::first_base;
-use crate::replica::{Phase, Replica, Role};
+use crate::replica::{Replica, Role, State};
 use crate::replicas::Replicas;
 use crate::send::verify;
 use crate::status::{Cause, Report};
@@ -48,7 +49,7 @@ impl Replicas {
     ) -> Option<u64> {
         let replica = self.replica(key)?;
         let leads = match &replica.state.lock().role {
-            Role::Leader(leading) => leading.leader_epoch == leader_epoch,
+            Role::Leader(leading) => leading.machine.leader_epoch() == leader_epoch,
             Role::Idle | Role::Follower(_) => false,
         };
         if !leads {
@@ -85,10 +86,11 @@ impl Replicas {
             let Role::Follower(following) = &state.role else {
                 return None;
             };
-            if !matches!(following.phase, Phase::Following { .. }) {
+            let machine = &following.machine;
+            if !matches!(machine.state(), FollowerState::Streaming { .. }) {
                 return None;
             }
-            let (leader, leader_epoch) = (following.leader?, following.leader_epoch);
+            let (leader, leader_epoch) = (machine.leader()?, machine.leader_epoch());
             let all = verified.end.is_some_and(|end| end >= high_watermark);
             let rests = verified
                 .at
@@ -135,7 +137,7 @@ impl Replicas {
         let ours = replica.store.digest(check.from, check.to);
         let mut state = replica.state.lock();
         let same_term = match &state.role {
-            Role::Follower(following) => following.leader_epoch == check.leader_epoch,
+            Role::Follower(following) => following.machine.leader_epoch() == check.leader_epoch,
             Role::Idle | Role::Leader(_) => false,
         };
         // Retention may have taken the front meanwhile: nothing is known then.
@@ -184,16 +186,29 @@ impl Replicas {
     /// This node's own log is not to be believed: says so, and begins anew once it may.
     pub(crate) fn found_damage(&self, replica: &Arc<Replica>, from: Offset, now: Monotonic) {
         count(&self.counters().own_damage);
-        let mut state = replica.state.lock();
-        state.rebuild = true;
+        self.mark_damaged(replica, &mut replica.state.lock(), from, now);
+    }
+
+    pub(crate) fn mark_damaged(
+        &self,
+        replica: &Arc<Replica>,
+        state: &mut State,
+        from: Offset,
+        now: Monotonic,
+    ) {
+        let known = std::mem::replace(&mut state.damaged, true);
         state.cause = Some(Cause::Damaged(from));
-        let leading = matches!(state.role, Role::Leader(_));
-        drop(state);
-        replica.note(now, format!("damaged at {from}"));
+        if !known {
+            replica.note(now, format!("not to be believed from {from} on"));
+        }
+        // Again each time it is met, until it is known there.
         self.report(Report::Corrupt {
             key: replica.key,
             from,
-            leading,
+            leading: matches!(state.role, Role::Leader(_)),
+        });
+        self.follow_with(replica, state, now, |machine, out| {
+            machine.damaged(now, out)
         });
     }
 }

@@ -1,41 +1,53 @@
 //! What waits for a disk: cutting a log, beginning it anew, taking up a role again.
 //!
-//! Links only note what is to be done; a thread that may block takes it and runs it. There is at
-//! most one piece of work a replica, so the queue is bounded by the number of replicas.
+//! Links and ticks only note what is to be done; a thread that may block takes it and runs it. For
+//! each replica there is at most one piece of each kind that its follower's machine waits for, and
+//! the others are rare and short, so the queue is bounded by the number of replicas.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
 
+use plimsoll_replication::{EpochStart, LocalFault, Nack};
+use plimsoll_segment_log::{Minimum, ReadError};
 use plimsoll_types::{LeaderEpoch, Monotonic, Offset};
 
 use crate::counters::count;
-use crate::frame::{Attached, Reset, to_log};
-use crate::replica::{Phase, Replica, Role, Verified};
+use crate::frame::to_log;
+use crate::replica::{Replica, Role, Verified};
 use crate::replicas::Replicas;
-use crate::status::{Cause, Report};
+use crate::send::verify;
 use crate::store::StoreError;
 
 /// A piece of work that blocks.
 pub struct Work {
     pub(crate) replica: Arc<Replica>,
     pub(crate) leader_epoch: LeaderEpoch,
+    /// The machine waits for it under this number.
+    pub(crate) ticket: Option<u64>,
     pub(crate) kind: WorkKind,
 }
 
 pub(crate) enum WorkKind {
     /// Cut the log, or only take over the leader's epochs.
-    Align(Attached),
-    Reset(Reset),
-    /// Begin anew: what is here is damaged or differs.
-    Rebuild,
+    Align {
+        to: Offset,
+        epochs: Vec<EpochStart>,
+        allowed: bool,
+    },
+    /// Put the log aside and begin another.
+    Reset {
+        start: Offset,
+        log_start: Offset,
+        epochs: Vec<EpochStart>,
+    },
+    /// Copy what this replica alone has.
+    Quarantine(Offset),
+    /// Look at this node's own batch.
+    Scrub(Offset),
     /// The role could not be taken up before.
     Role,
     /// The files that a reset kept are not needed any more.
     Discard,
 }
-
-/// How long a replica that must not be cut waits before it asks again.
-const DIVERGED_PAUSE: std::time::Duration = std::time::Duration::from_secs(30);
 
 impl Work {
     /// Runs it. Blocks on the disk.
@@ -43,194 +55,134 @@ impl Work {
         let Self {
             replica,
             leader_epoch,
+            ticket,
             kind,
         } = self;
         let structure = replica.structure.lock();
-        match kind {
+        if ticket.is_some_and(|ticket| !is_due(&replica, leader_epoch, ticket)) {
+            return;
+        }
+        let result = match kind {
+            WorkKind::Align {
+                to,
+                epochs,
+                allowed,
+            } => align(
+                replicas,
+                &replica,
+                leader_epoch,
+                (to, &epochs, allowed),
+                now,
+            ),
+            WorkKind::Reset {
+                start,
+                log_start,
+                epochs,
+            } => {
+                let to = (start, log_start, &epochs[..]);
+                begin_anew(replicas, &replica, leader_epoch, to, now)
+            }
+            WorkKind::Quarantine(from) => {
+                let kept = match replica.store.quarantine(from) {
+                    Ok(()) => "copied aside".to_owned(),
+                    Err(error) => format!("not copied: {error}"),
+                };
+                replica.note(now, format!("what differs from {from} on is {kept}"));
+                return;
+            }
+            WorkKind::Scrub(at) => {
+                scrub(replicas, &replica, at, now);
+                return;
+            }
             WorkKind::Role => {
                 let view = replica.state.lock().view.clone();
                 replicas.take_role(&replica, &view, now);
+                return;
             }
-            WorkKind::Discard => replica.store.discard_aside(),
-            WorkKind::Rebuild => {
-                if is_due(&replica, leader_epoch) {
-                    rebuild(replicas, &replica, leader_epoch, now);
-                }
+            WorkKind::Discard => {
+                replica.store.discard_aside();
+                return;
             }
-            WorkKind::Align(attached) => {
-                if is_due(&replica, leader_epoch) {
-                    align(replicas, &replica, &attached, now);
-                }
-            }
-            WorkKind::Reset(reset) => {
-                if is_due(&replica, leader_epoch) {
-                    begin_anew(replicas, &replica, &reset, now);
-                }
-            }
-        }
+        };
         drop(structure);
-        replicas.kick(&replica, now);
+        if let Some(ticket) = ticket {
+            replicas.worked(&replica, ticket, result, now);
+        }
     }
 }
 
-/// Whether the replica still follows in that term and waits for its work.
-fn is_due(replica: &Replica, leader_epoch: LeaderEpoch) -> bool {
-    let state = replica.state.lock();
-    match &state.role {
+/// Whether the replica still follows in that term and waits for that work.
+fn is_due(replica: &Replica, leader_epoch: LeaderEpoch, ticket: u64) -> bool {
+    match &replica.state.lock().role {
         Role::Follower(following) => {
-            following.leader_epoch == leader_epoch && following.phase == Phase::Working
+            following.machine.leader_epoch() == leader_epoch && following.work == Some(ticket)
         }
         Role::Idle | Role::Leader(_) => false,
     }
 }
 
-fn align(replicas: &Replicas, replica: &Arc<Replica>, attached: &Attached, now: Monotonic) {
-    let before = replica.store.watermarks().snapshot();
-    let to = attached.truncate_to.unwrap_or(before.log_end);
-    let last = replica.store.reader().epochs().latest();
-    // Only an unclean election after the follower's last epoch can have voided what it holds.
-    let allowed = attached
-        .unclean_epoch
-        .is_some_and(|unclean| last.is_none_or(|last| unclean > last));
-    let done = replica.store.truncate_to(
-        attached.leader_epoch,
-        to,
-        &to_log(&attached.epochs),
-        allowed,
-    );
-    match done {
-        Ok(end) => {
-            if end < before.log_end {
-                replica.state.lock().verified = Verified::default();
-                count(&replicas.counters().truncations);
-                replica.note(now, format!("cut to {end} from {}", before.log_end));
-            }
-            finish(replica, attached.truncate_to.is_none(), None, now);
-        }
-        Err(StoreError::BelowHighWatermark { high_watermark }) => {
-            diverged(replicas, replica, to, high_watermark, now);
-        }
-        Err(error) => failed(replicas, replica, &error, now),
-    }
-}
-
-/// The leader lacks what this replica knows to be committed. Nothing is cut; the suffix is copied
-/// aside once, a person is told, and the position is compared again later.
-fn diverged(
+fn align(
     replicas: &Replicas,
     replica: &Arc<Replica>,
-    at: Offset,
-    high_watermark: Offset,
+    leader_epoch: LeaderEpoch,
+    (to, epochs, allowed): (Offset, &[EpochStart], bool),
     now: Monotonic,
-) {
-    count(&replicas.counters().divergences);
-    let first = {
-        let mut state = replica.state.lock();
-        let Role::Follower(following) = &mut state.role else {
-            return;
-        };
-        !std::mem::replace(&mut following.quarantined, true)
-    };
-    if first {
-        let kept = replica.store.quarantine(at);
-        let kept = if kept.is_ok() {
-            "copied aside"
-        } else {
-            "not copied"
-        };
-        replica.note(
-            now,
-            format!("diverged at {at} below {high_watermark}; {kept}"),
-        );
-        replicas.report(Report::Diverged {
-            key: replica.key,
-            at,
-            high_watermark,
-        });
-    }
-    let mut state = replica.state.lock();
-    state.cause = Some(Cause::Diverged(at));
-    if let Role::Follower(following) = &mut state.role {
-        following.detach(now + DIVERGED_PAUSE);
-    }
-    replica.listen(&state);
-}
-
-/// Empties the log; the leader says at the next attach where it begins.
-fn rebuild(replicas: &Replicas, replica: &Arc<Replica>, epoch: LeaderEpoch, now: Monotonic) {
-    let done = replica.store.reset(epoch, Offset::ZERO, Offset::ZERO, &[]);
-    match done {
-        Ok(()) => {
-            count(&replicas.counters().resets);
-            replica.note(
-                now,
-                "begun anew: what was here is not to be believed".into(),
-            );
-            let mut state = replica.state.lock();
-            state.aside = true;
-            state.verified = Verified::default();
-            drop(state);
-            finish(replica, false, Some(Cause::Damaged(Offset::ZERO)), now);
-        }
-        Err(error) => {
-            replica.state.lock().rebuild = true;
-            failed(replicas, replica, &error, now);
-        }
-    }
-}
-
-fn begin_anew(replicas: &Replicas, replica: &Arc<Replica>, reset: &Reset, now: Monotonic) {
-    let epochs = to_log(&reset.epochs);
+) -> Result<Offset, LocalFault> {
+    let before = replica.store.watermarks().log_end();
     let done = replica
         .store
-        .reset(reset.leader_epoch, reset.start, reset.log_start, &epochs);
-    match done {
-        Ok(()) => {
-            count(&replicas.counters().resets);
-            replica.note(now, format!("begun anew at {}", reset.start));
-            let mut state = replica.state.lock();
-            state.aside = true;
-            state.verified = Verified::default();
-            drop(state);
-            finish(replica, false, Some(Cause::BehindLogStart), now);
-        }
-        Err(error) => failed(replicas, replica, &error, now),
+        .truncate_to(leader_epoch, to, &to_log(epochs), allowed);
+    let end = done.map_err(|error| fault(replica, &error, now))?;
+    if end < before {
+        replica.state.lock().verified = Verified::default();
+        count(&replicas.counters().truncations);
+        replica.note(now, format!("cut to {end} from {before}"));
     }
+    Ok(end)
 }
 
-/// The log is as the leader wants it: confirm the position, or attach again to have it proven.
-fn finish(replica: &Arc<Replica>, confirm: bool, cause: Option<Cause>, now: Monotonic) {
+fn begin_anew(
+    replicas: &Replicas,
+    replica: &Arc<Replica>,
+    leader_epoch: LeaderEpoch,
+    (start, log_start, epochs): (Offset, Offset, &[EpochStart]),
+    now: Monotonic,
+) -> Result<Offset, LocalFault> {
+    let done = replica
+        .store
+        .reset(leader_epoch, start, log_start, &to_log(epochs));
+    done.map_err(|error| fault(replica, &error, now))?;
+    count(&replicas.counters().resets);
+    replica.note(now, format!("begun anew at {start}"));
     let mut state = replica.state.lock();
-    state.cause = cause;
-    let Role::Follower(following) = &mut state.role else {
-        return;
-    };
-    let intake = following
-        .intake
-        .clone()
-        .filter(|intake| !intake.is_closed());
-    match intake {
-        Some(intake) if confirm => {
-            following.phase = Phase::Following { since: now };
-            // Release: the link that sees it ready sees the log as it is now.
-            intake.ready.store(true, Release);
-            intake.ring();
-        }
-        Some(_) | None => following.detach(now),
-    }
-    replica.listen(&state);
+    state.aside = true;
+    state.verified = Verified::default();
+    Ok(start)
 }
 
-fn failed(replicas: &Replicas, replica: &Arc<Replica>, error: &StoreError, now: Monotonic) {
+fn fault(replica: &Replica, error: &StoreError, now: Monotonic) -> LocalFault {
     replica.note(now, format!("could not be aligned: {error}"));
-    let mut state = replica.state.lock();
-    if matches!(error, StoreError::Storage(_)) {
-        state.cause = Some(Cause::IoError);
+    match error {
+        StoreError::Storage(_) => LocalFault::IoError,
+        // The log is not what it was when that was agreed on: agree again.
+        StoreError::Superseded { .. } | StoreError::BelowHighWatermark { .. } => {
+            LocalFault::Refused(Nack::Gap {
+                expected: replica.store.watermarks().log_end(),
+            })
+        }
     }
-    if let Role::Follower(following) = &mut state.role {
-        following.tries += 1;
-        let pause = replicas.config().backoff(following.tries);
-        following.detach(now + pause);
+}
+
+/// A follower refused this batch twice: is it damaged here?
+fn scrub(replicas: &Replicas, replica: &Arc<Replica>, at: Offset, now: Monotonic) {
+    let reader = replica.store.reader();
+    let from = at.max(reader.log_start());
+    let bad = match reader.read(from, reader.log_end(), 1, Minimum::OneBatch) {
+        Ok(slices) => verify(&slices).err(),
+        Err(ReadError::Damaged(damage)) => Some(damage.from),
+        Err(_) => None,
+    };
+    if let Some(bad) = bad {
+        replicas.found_damage(replica, bad, now);
     }
-    replica.listen(&state);
 }

@@ -152,6 +152,7 @@ impl Pair {
 
     /// One turn each way; what the leader sent.
     fn turn(&mut self) -> Vec<StreamFrame> {
+        let mut worked = false;
         let waker = Waker::from(Arc::clone(&self.bell));
         let mut cx = Context::from_waker(&waker);
         let (mut up, mut down) = (Vec::new(), Vec::new());
@@ -172,8 +173,11 @@ impl Pair {
         for known in &self.nodes {
             while let Some(work) = known.take_work() {
                 work.run(known, now());
-                down.push(StreamFrame::Detach { session: 0 });
+                worked = true;
             }
+        }
+        if worked {
+            down.extend(self.turn());
         }
         down
     }

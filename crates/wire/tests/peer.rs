@@ -5,21 +5,12 @@
 #[path = "common/peer.rs"]
 mod messages;
 
-use bytes::{Bytes, BytesMut};
-use messages::{frame, id, key};
+use bytes::Bytes;
+use messages::{Message, key, message};
 use plimsoll_types::{LeaderEpoch, Offset};
 use plimsoll_wire::Records;
-use plimsoll_wire::peer::{
-    self, Append, Denied, DeniedReason, Frame, FrameFault, Hello, MAX_CONTROL_BYTES,
-    MAX_HELLO_BYTES, MAX_STREAM_BYTES, Purpose, Reply, Request, Splitter, StreamFrame, VERSIONS,
-    Versions,
-};
+use plimsoll_wire::peer::{Append, Detach, Reply, Request, StreamFrame, seal};
 use proptest::prelude::*;
-
-/// The frame as a splitter gives it.
-fn cut(encoded: &Bytes) -> Bytes {
-    encoded.slice(peer::PREFIX_BYTES..)
-}
 
 fn append(records: Records) -> Append {
     Append {
@@ -31,75 +22,66 @@ fn append(records: Records) -> Append {
         log_end: Offset::new(500),
         total: u32::try_from(records.len()).unwrap(),
         at: 0,
+        seal: 3,
         records,
+    }
+}
+
+/// A message as it is sent: what a transport sums, and the records behind it.
+fn encode(message: &Message) -> (Bytes, Bytes) {
+    match message {
+        Message::Request(request) => (request.encode(), Bytes::new()),
+        Message::Reply(reply) => (reply.encode(), Bytes::new()),
+        Message::Stream(stream) => {
+            let (head, tail) = stream.encode();
+            (head, tail.concat().into())
+        }
+    }
+}
+
+/// Reads bytes as the kind of message that `like` is.
+fn decode(like: &Message, head: Bytes, tail: Bytes) -> Option<Message> {
+    match like {
+        Message::Request(_) => Request::decode(head).ok().map(Message::Request),
+        Message::Reply(_) => Reply::decode(head).ok().map(Message::Reply),
+        Message::Stream(_) => StreamFrame::decode(head, tail).ok().map(Message::Stream),
     }
 }
 
 proptest! {
     #[test]
-    fn every_frame_reads_back_what_was_written(frame in frame()) {
-        let encoded = peer::encode(&frame);
-        let whole = encoded.concat();
-        prop_assert_eq!(whole.len(), encoded.bytes);
-        let size = u32::from_be_bytes(*whole.first_chunk().unwrap());
-        prop_assert_eq!(usize::try_from(size).unwrap(), whole.len() - 4);
-        prop_assert_eq!(peer::decode(cut(&whole)), Ok(frame));
+    fn every_message_reads_back_what_was_written(message in message()) {
+        let (head, tail) = encode(&message);
+        prop_assert_eq!(decode(&message, head, tail), Some(message));
     }
 
     #[test]
-    fn messages_read_back_without_frames(frame in frame()) {
-        match frame {
-            Frame::Request { body, .. } => {
-                prop_assert_eq!(Request::decode(body.encode()), Ok(body));
-            }
-            Frame::Reply { body, .. } => {
-                prop_assert_eq!(Reply::decode(body.encode()), Ok(body));
-            }
-            Frame::Stream(stream) => {
-                let (head, tail) = stream.encode();
-                prop_assert_eq!(StreamFrame::decode(head, tail.concat().into()), Ok(stream));
-            }
-            Frame::Hello(_) | Frame::Welcome(_) | Frame::Denied(_) => {}
-        }
+    fn a_message_cut_short_is_refused(message in message(), at in any::<prop::sample::Index>()) {
+        let (head, tail) = encode(&message);
+        let short = head.slice(..at.index(head.len()));
+        prop_assert_eq!(decode(&message, short, tail), None);
     }
 
     #[test]
-    fn a_frame_cut_short_is_refused(frame in frame(), at in any::<prop::sample::Index>()) {
-        let whole = cut(&peer::encode(&frame).concat());
-        let short = whole.slice(..at.index(whole.len()));
-        match peer::decode(short) {
-            Err(_) => {}
-            // Only records may be missing: their run says how many there should be.
-            Ok(Frame::Stream(StreamFrame::Append(short))) => prop_assert!(!short.is_whole()),
-            Ok(other) => prop_assert!(false, "{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_outside_of_records_is_refused(
-        frame in frame(),
-        at in any::<prop::sample::Index>(),
-        bit in 0..8_u8,
-    ) {
-        let mut damaged = BytesMut::from(&cut(&peer::encode(&frame).concat())[..]);
-        let place = at.index(damaged.len());
-        damaged[place] ^= 1 << bit;
-        match (peer::decode(damaged.freeze()), frame) {
-            (Err(_), _) => {}
-            (Ok(Frame::Stream(StreamFrame::Append(read))), Frame::Stream(StreamFrame::Append(sent))) => {
-                let same_but_records = Append { records: sent.records.clone(), ..read.clone() };
-                prop_assert_eq!(same_but_records, sent.clone());
-                prop_assert_ne!(read.records, sent.records);
+    fn records_cut_short_are_no_whole_run(message in message(), at in any::<prop::sample::Index>()) {
+        let (head, tail) = encode(&message);
+        if !tail.is_empty() {
+            let short = tail.slice(..at.index(tail.len()));
+            match decode(&message, head, short) {
+                None => {}
+                Some(Message::Stream(StreamFrame::Append(short))) => {
+                    prop_assert!(!short.is_whole());
+                }
+                Some(other) => prop_assert!(false, "{other:?}"),
             }
-            (Ok(read), sent) => prop_assert!(false, "{read:?} from {sent:?}"),
         }
     }
 
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let bytes = Bytes::from(bytes);
-        let _ = peer::decode(bytes.clone());
         let _ = StreamFrame::decode(bytes.clone(), bytes.clone());
+        let _ = seal(std::slice::from_ref(&bytes));
         // There is one way to write each message.
         if let Ok(request) = Request::decode(bytes.clone()) {
             prop_assert_eq!(request.encode(), &bytes);
@@ -110,37 +92,6 @@ proptest! {
         if let Ok(frame) = StreamFrame::decode(bytes.clone(), Bytes::new()) {
             prop_assert_eq!(frame.encode().0, &bytes);
         }
-        // With a good checksum, so that the body is read too.
-        for kind in 0..8_u8 {
-            let mut framed = vec![kind];
-            framed.extend_from_slice(&bytes);
-            let mut whole = crc32(&framed).to_be_bytes().to_vec();
-            whole.extend_from_slice(&framed);
-            let _ = peer::decode(Bytes::from(whole));
-        }
-    }
-
-    #[test]
-    fn a_stream_is_split_alike_however_it_is_cut(
-        frames in prop::collection::vec(frame(), 1..8),
-        steps in prop::collection::vec(1..200_usize, 1..50),
-    ) {
-        let stream: Vec<u8> = frames.iter().flat_map(|frame| peer::encode(frame).concat()).collect();
-        let mut splitter = Splitter::new(MAX_HELLO_BYTES);
-        let mut buffer = BytesMut::new();
-        let (mut read, mut rest, mut turn) = (Vec::new(), &stream[..], steps.iter().cycle());
-        while !rest.is_empty() {
-            let step = (*turn.next().unwrap()).min(rest.len());
-            let (now, later) = rest.split_at(step);
-            buffer.extend_from_slice(now);
-            rest = later;
-            while let Some(frame) = splitter.next(&mut buffer).unwrap() {
-                read.push(peer::decode(frame).unwrap());
-            }
-            prop_assert!(splitter.wanted(&buffer).unwrap() <= buffer.len().max(8192));
-        }
-        prop_assert!(buffer.is_empty());
-        prop_assert_eq!(read, frames);
     }
 }
 
@@ -156,22 +107,15 @@ fn seeds_are_written() {
     let mut runner = TestRunner::deterministic();
     let mut kept = std::collections::BTreeMap::new();
     for _ in 0..500 {
-        let (choice, message) = match frame().new_tree(&mut runner).unwrap().current() {
-            Frame::Request { body, .. } => (0, body.encode()),
-            Frame::Reply { body, .. } => (1, body.encode()),
-            Frame::Stream(frame) => {
-                let (head, tail) = frame.encode();
-                let at = u8::try_from(head.len()).unwrap_or(u8::MAX).max(2);
-                (at, [&head[..], &tail.concat()].concat().into())
-            }
-            Frame::Hello(_) | Frame::Welcome(_) | Frame::Denied(_) => continue,
+        let message = message().new_tree(&mut runner).unwrap().current();
+        let (head, tail) = encode(&message);
+        let choice = match message {
+            Message::Request(_) => 0,
+            Message::Reply(_) => 1,
+            Message::Stream(_) => u8::try_from(head.len()).unwrap_or(u8::MAX).max(2),
         };
-        let name = format!(
-            "{}-{}",
-            choice.min(2),
-            message.first().copied().unwrap_or(0)
-        );
-        let seed = [&[choice], &message[..]].concat();
+        let name = format!("{}-{}", choice.min(2), head.first().copied().unwrap_or(0));
+        let seed = [&[choice], &head[..], &tail].concat();
         let longest = kept.entry(name).or_insert_with(Vec::new);
         if seed.len() > longest.len() {
             *longest = seed;
@@ -182,112 +126,59 @@ fn seeds_are_written() {
     }
 }
 
-/// The checksum by its definition, bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 * (crc & 1))
-        })
-    })
-}
-
 #[test]
 fn an_append_shares_the_slices_of_its_records() {
     let slices = [Bytes::from(vec![1; 1000]), Bytes::from(vec![2; 5])];
     let sent = append(Records::from(slices.to_vec()));
-    let encoded = peer::encode(&Frame::Stream(StreamFrame::Append(sent.clone())));
-    assert_eq!(encoded.chunks.len(), 3);
-    for (chunk, slice) in encoded.chunks.iter().skip(1).zip(&slices) {
+    let (head, tail) = StreamFrame::Append(sent.clone()).encode();
+    assert_eq!(tail.len(), 2);
+    for (chunk, slice) in tail.iter().zip(&slices) {
         assert_eq!(chunk.as_ptr(), slice.as_ptr());
     }
-    let whole = encoded.concat();
-    let Ok(Frame::Stream(StreamFrame::Append(read))) = peer::decode(cut(&whole)) else {
+    let whole = Bytes::from(tail.concat());
+    let Ok(StreamFrame::Append(read)) = StreamFrame::decode(head, whole.clone()) else {
         panic!("an append is an append");
     };
     assert_eq!(read, sent);
-    let range = whole.as_ptr_range();
-    assert!(range.contains(&read.records.to_bytes().as_ptr()));
+    assert_eq!(read.records.to_bytes().as_ptr(), whole.as_ptr());
 }
 
 #[test]
 fn a_chunk_outside_of_its_run_is_refused() {
     let mut beyond = append(Records::from(Bytes::from_static(b"batch")));
     beyond.at = 1;
-    let whole = peer::encode(&Frame::Stream(StreamFrame::Append(beyond))).concat();
-    assert!(matches!(
-        peer::decode(cut(&whole)),
-        Err(FrameFault::Malformed(_))
-    ));
+    let (head, tail) = StreamFrame::Append(beyond).encode();
+    assert!(StreamFrame::decode(head, tail.concat().into()).is_err());
+}
+
+/// A batch of `bytes` bytes behind its length, as far as a seal looks at one.
+fn batch(bytes: u32, fill: u8) -> Vec<u8> {
+    let mut batch = vec![fill; 8];
+    batch.extend_from_slice(&bytes.to_be_bytes());
+    batch.resize(12 + usize::try_from(bytes).unwrap(), fill);
+    batch
 }
 
 #[test]
-fn a_size_outside_of_the_bounds_is_refused_at_the_prefix() {
-    let refused = |max: usize, size: u32| {
-        let mut buffer = BytesMut::from(&size.to_be_bytes()[..]);
-        Splitter::new(max).next(&mut buffer)
-    };
-    assert_eq!(refused(64, 4), Err(FrameFault::TooSmall { bytes: 4 }));
-    assert_eq!(refused(64, 5), Ok(None));
-    for max_frame_bytes in [MAX_HELLO_BYTES, MAX_STREAM_BYTES, MAX_CONTROL_BYTES] {
-        let bytes = max_frame_bytes + 1;
-        let too_large = FrameFault::TooLarge {
-            bytes,
-            max_frame_bytes,
-        };
-        assert_eq!(
-            refused(max_frame_bytes, u32::try_from(bytes).unwrap()),
-            Err(too_large)
-        );
+fn a_seal_covers_what_a_batch_s_own_checksum_leaves_out() {
+    let run = [batch(49, 1), batch(80, 2)].concat();
+    let whole = seal(&[Bytes::from(run.clone())]).unwrap();
+    let chunks = [Bytes::from(batch(49, 1)), Bytes::from(batch(80, 2))];
+    assert_eq!(seal(&chunks), Some(whole), "however the run is cut");
+    for first in [0, 61] {
+        for bit in 0..21 * 8 {
+            let mut flipped = run.clone();
+            flipped[first + bit / 8] ^= 1 << (bit % 8);
+            let flipped = seal(&[Bytes::from(flipped)]);
+            assert_ne!(flipped, Some(whole), "bit {bit} of the batch at {first}");
+        }
     }
-}
-
-#[test]
-fn strangers_are_refused_at_their_first_bytes() {
-    for stranger in [
-        &b"GET / HTTP/1.1\r\n"[..],
-        b"\x16\x03\x01\x02\x00\x01",
-        b"\0\0\0\x01",
-    ] {
-        let mut buffer = BytesMut::from(stranger);
-        assert!(
-            Splitter::new(MAX_HELLO_BYTES).next(&mut buffer).is_err(),
-            "{stranger:?}"
-        );
+    for end in 1..run.len() {
+        let cut = seal(&[Bytes::from(run[..end].to_vec())]);
+        assert!(cut != Some(whole), "cut at {end}");
     }
-}
-
-#[test]
-fn a_hello_without_the_magic_is_a_strangers() {
-    let mut hello = Hello::new(id(1), Purpose::Control);
-    hello.magic = 0;
-    let whole = peer::encode(&Frame::Hello(hello)).concat();
-    assert_eq!(peer::decode(cut(&whole)), Err(FrameFault::Stranger));
-}
-
-#[test]
-fn what_a_later_version_adds_to_a_hello_is_left_unread() {
-    for frame in [
-        Frame::Hello(Hello::new(id(1), Purpose::InSync)),
-        Frame::Denied(Denied {
-            reason: DeniedReason::Version { speaks: VERSIONS },
-            message: "too old".to_owned(),
-        }),
-    ] {
-        let mut longer = peer::encode(&frame).concat()[8..].to_vec();
-        longer.extend_from_slice(b"more");
-        let mut whole = crc32(&longer).to_be_bytes().to_vec();
-        whole.extend_from_slice(&longer);
-        assert_eq!(peer::decode(Bytes::from(whole)), Ok(frame));
-    }
-}
-
-#[test]
-fn the_greatest_common_version_is_agreed_on() {
-    let span = |min, max| Versions { min, max };
-    assert_eq!(span(1, 3).agree(span(2, 5)), Some(3));
-    assert_eq!(span(2, 5).agree(span(1, 3)), Some(3));
-    assert_eq!(span(1, 1).agree(span(1, 1)), Some(1));
-    assert_eq!(span(1, 1).agree(span(2, 3)), None);
+    let behind = [&run[..], b"x"].concat();
+    assert_eq!(seal(&[Bytes::from(behind)]), None);
 }
 
 #[test]
@@ -300,12 +191,14 @@ fn a_count_of_billions_takes_no_memory() {
 
 #[test]
 fn the_layout_is_the_documented_one() {
-    let frame = Frame::Stream(StreamFrame::Detach { session: 0x0102 });
-    let whole = peer::encode(&frame).concat();
-    let body = [6, 3, 0, 0, 0, 0, 0, 0, 1, 2];
-    assert_eq!(whole[..4], 14_u32.to_be_bytes());
-    assert_eq!(whole[4..8], crc32(&body).to_be_bytes());
-    assert_eq!(whole[8..], body);
+    let (key_1, session) = (key(1), 0x0102);
+    let (head, tail) = StreamFrame::Detach(Detach {
+        key: key_1,
+        session,
+    })
+    .encode();
+    let body = [&[3][..], &[1; 16], &[0, 0, 0, 1], &[0, 0, 0, 0, 0, 0, 1, 2]].concat();
+    assert_eq!((&head[..], tail.len()), (&body[..], 0));
     let logs = Request::LogInfo(vec![key(3)]);
     assert_eq!(logs.encode().len(), 1 + 4 + 20);
     assert_eq!(LeaderEpoch::ZERO.to_wire(), 0);

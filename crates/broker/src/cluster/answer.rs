@@ -92,13 +92,7 @@ impl Broker {
         } = asked;
         let work = move || replicas.digest(key, leader_epoch, from, to, now);
         match self.blocking(work).await {
-            Some(digest) => Reply::Digest(DigestReply {
-                from,
-                to,
-                digest,
-                batches: 0,
-                bytes: 0,
-            }),
+            Some(digest) => Reply::Digest(DigestReply { from, to, digest }),
             None => Reply::failed(FailureCode::NotReady, "the node is stopping"),
         }
     }

@@ -89,14 +89,16 @@ impl Broker {
             let changes: Vec<_> = proposals.iter().map(change).collect();
             match self.alter_isr(changes).await {
                 Ok(outcomes) => {
+                    let now = self.clock.now();
                     for (proposal, outcome) in proposals.iter().zip(outcomes) {
-                        self.host.replicas.decided(proposal.key, decision(&outcome));
+                        self.host.replicas.decided(proposal, decision(outcome), now);
                     }
                 }
                 Err(error) => {
                     tracing::warn!(event = "isr_not_changed", %error);
+                    let now = self.clock.now();
                     for proposal in &proposals {
-                        self.host.replicas.decided(proposal.key, Decision::Unknown);
+                        self.host.replicas.decided(proposal, Decision::Unknown, now);
                     }
                 }
             }
@@ -236,17 +238,13 @@ fn change(proposal: &IsrProposal) -> IsrChange {
 }
 
 /// The rule ran on what is committed, so a refusal says for certain that nothing was applied.
-fn decision(outcome: &Result<PartitionEpoch, AlterRefusal>) -> Decision {
+fn decision(outcome: Result<PartitionEpoch, AlterRefusal>) -> Decision {
     match outcome {
-        Ok(version) => Decision::Changed(*version),
-        Err(AlterRefusal::Ineligible(_) | AlterRefusal::NotAttempted) => Decision::Rejected,
-        Err(
-            AlterRefusal::UnknownPartition
-            | AlterRefusal::Fenced
-            | AlterRefusal::StaleVersion
-            | AlterRefusal::NewLeader
-            | AlterRefusal::StaleBrokerEpoch,
-        ) => Decision::Stale,
-        Err(_) => Decision::Stale,
+        Ok(version) => Decision::Committed(version),
+        Err(AlterRefusal::Ineligible(nodes)) => Decision::Ineligible(nodes),
+        Err(AlterRefusal::NotAttempted) => Decision::NotAttempted,
+        Err(AlterRefusal::StaleVersion) => Decision::StaleVersion,
+        // Another term, leader or process: the metadata that says so is on its way here.
+        Err(_) => Decision::Superseded,
     }
 }

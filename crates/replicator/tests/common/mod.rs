@@ -1,6 +1,6 @@
 //! A few nodes in one process, with a shuttle for frames instead of sockets.
 
-mod deaf;
+mod ailing;
 mod setup;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +8,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct Node {
     path: PathBuf,
     host: LogHost,
     flushers: Arc<FlushPool>,
+    /// Its disk takes nothing.
+    pub(crate) full: Arc<AtomicBool>,
     epoch: u64,
     up: bool,
 }
@@ -120,6 +123,7 @@ impl World {
                 path,
                 host: LogHost::new(100),
                 flushers: Arc::new(FlushPool::new(1).unwrap()),
+                full: Arc::default(),
                 epoch: u64::from(id) * 100,
                 up: false,
             };
@@ -157,11 +161,11 @@ impl World {
             &known.flushers,
         )
         .unwrap();
-        let store: Arc<dyn Store> = if self.deaf.contains(&id) {
-            Arc::new(deaf::Deaf(Arc::clone(&opened.partition)))
-        } else {
-            opened.partition.clone()
-        };
+        let store: Arc<dyn Store> = Arc::new(ailing::Ailing {
+            partition: Arc::clone(&opened.partition),
+            deaf: self.deaf.contains(&id),
+            full: Arc::clone(&known.full),
+        });
         known.store = Some(store);
         known.partition = Some(opened.partition);
     }
@@ -199,6 +203,14 @@ impl World {
 
     /// Tells every node the metadata as it is.
     pub(crate) fn apply(&mut self) {
+        let ids: Vec<u32> = self.nodes.keys().copied().collect();
+        for id in ids {
+            self.apply_at(id);
+        }
+    }
+
+    /// Tells one node.
+    pub(crate) fn apply_at(&mut self, id: u32) {
         let peers: Vec<PeerInfo> = self
             .nodes
             .iter()
@@ -210,8 +222,9 @@ impl World {
                 draining: false,
             })
             .collect();
-        for known in self.nodes.values().filter(|known| known.up) {
-            known.replicas.set_peers(peers.clone());
+        let known = &self.nodes[&id];
+        if known.up {
+            known.replicas.set_peers(peers);
             known
                 .replicas
                 .apply(known.store.as_ref().unwrap(), &self.view, self.now);
@@ -364,15 +377,19 @@ impl World {
             let known = |node: &NodeId| self.nodes[&node.get()].epoch;
             let eligible = proposal.new_isr.iter().all(|(n, e)| known(n) == e.0);
             let decision = if !current {
-                Decision::Stale
+                Decision::StaleVersion
             } else if !eligible {
-                Decision::Rejected
+                Decision::Ineligible(Vec::new())
             } else {
                 self.view.isr = proposal.new_isr.iter().map(|(node, _)| *node).collect();
+                if self.view.isr.len() >= self.view.min_isr {
+                    self.view.elr.clear();
+                }
                 self.view.partition_epoch.0 += 1;
-                Decision::Changed(self.view.partition_epoch)
+                Decision::Committed(self.view.partition_epoch)
             };
-            self.nodes[&id].replicas.decided(key(), decision);
+            let now = self.now;
+            self.nodes[&id].replicas.decided(&proposal, decision, now);
             self.apply();
         }
         any
@@ -414,25 +431,7 @@ impl World {
 
     /// Flips a bit of a value in a node's first segment.
     pub(crate) fn flip(&self, id: u32) {
-        let mut dirs = vec![self.nodes[&id].path.clone()];
-        let mut flipped = 0;
-        while let Some(dir) = dirs.pop() {
-            for entry in std::fs::read_dir(dir).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    dirs.push(path);
-                } else if path.extension().is_some_and(|suffix| suffix == "log") {
-                    use std::os::unix::fs::FileExt;
-                    let file = std::fs::File::options().read(true).write(true).open(path);
-                    let file = file.unwrap();
-                    let mut byte = [0];
-                    file.read_exact_at(&mut byte, 150).unwrap();
-                    file.write_all_at(&[byte[0] ^ 4], 150).unwrap();
-                    flipped += 1;
-                }
-            }
-        }
-        assert!(flipped > 0);
+        setup::flip(&self.nodes[&id].path);
     }
 
     pub(crate) fn bytes(&self, id: u32) -> Vec<u8> {

@@ -1,5 +1,6 @@
 //! How the partitions of these tests are configured, and batches for them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use plimsoll_partition::{Cleanup, Durability, PartitionConfig};
@@ -47,4 +48,27 @@ pub(crate) fn batch(bytes: usize, fill: u8) -> ToAppend {
     let bytes = builder.build(Offset::ZERO).unwrap();
     let header = *Batch::parse(&bytes).unwrap().header();
     ToAppend { header, bytes }
+}
+
+/// Flips a bit of a value in every first segment below `dir`.
+pub(crate) fn flip(dir: &Path) {
+    let mut dirs = vec![dir.to_owned()];
+    let mut flipped = 0;
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|suffix| suffix == "log") {
+                use std::os::unix::fs::FileExt;
+                let file = std::fs::File::options().read(true).write(true).open(path);
+                let file = file.unwrap();
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, 150).unwrap();
+                file.write_all_at(&[byte[0] ^ 4], 150).unwrap();
+                flipped += 1;
+            }
+        }
+    }
+    assert!(flipped > 0);
 }

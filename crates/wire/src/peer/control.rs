@@ -170,10 +170,6 @@ structs! {
         to: Offset,
         /// The digest; none if the log does not hold all of the range.
         digest: Option<u64>,
-        /// How many batches it covers.
-        batches: u64,
-        /// How many bytes it covers.
-        bytes: u64,
     }
 
     /// Why there is no other reply.

@@ -131,6 +131,26 @@ structs! {
         reason: NackReason,
     }
 
+    /// A follower ends a session.
+    #[derive(Copy)]
+    pub struct Detach {
+        /// The partition.
+        key: PartitionKey,
+        /// The session; zero for whichever there is.
+        session: u64,
+    }
+
+    /// A leader gives back what a session granted: it is over.
+    #[derive(Copy)]
+    pub struct Revoke {
+        /// The partition.
+        key: PartitionKey,
+        /// The session.
+        session: u64,
+        /// Whether the follower counts with that leader still, in the ISR or as proposed.
+        counts: bool,
+    }
+
     /// What a leader has, of all sessions for which it moved. Without any it is a sign of life.
     pub struct Marks {
         /// Grows with every frame of the leader on this connection; see [`Acks::echo`].
@@ -163,10 +183,22 @@ structs! {
         log_end: Offset,
         total: u32,
         at: u32,
+        seal: u32,
     }
 }
 
 choices! {
+    /// What a connection is for.
+    #[derive(Copy, Hash, PartialOrd, Ord)]
+    pub enum Purpose {
+        /// Requests and replies, both ways.
+        0 => Control,
+        /// Records to followers that are in sync, and what they have.
+        1 => InSync,
+        /// Records to followers that catch up: may be throttled, never delays the other stream.
+        2 => CatchUp,
+    }
+
     /// Why there is no session.
     #[derive(Copy)]
     pub enum RefusedReason {
@@ -193,6 +225,8 @@ choices! {
             /// Try again after this time, in milliseconds.
             ms: u32,
         },
+        /// The follower counts as complete and lacks what is committed.
+        7 => LostLog,
     }
 
     /// Why a follower cannot go on.
@@ -220,7 +254,7 @@ choices! {
 /// Records: whole batches, or a chunk of a run of whole batches.
 ///
 /// The CRC of frames does not cover them; each batch carries its own, which has to be checked
-/// before it is appended.
+/// before it is appended. That one leaves out how a batch begins, which is what the seal is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
     /// The session.
@@ -239,6 +273,8 @@ pub struct Append {
     pub total: u32,
     /// Where in the run this chunk belongs.
     pub at: u32,
+    /// The [`seal`] of the run.
+    pub seal: u32,
     /// The run, or a chunk of it.
     pub records: Records,
 }
@@ -260,8 +296,33 @@ impl Append {
             log_end: self.log_end,
             total: self.total,
             at: self.at,
+            seal: self.seal,
         }
     }
+}
+
+/// Bytes at the front of a batch that its own CRC-32C leaves out: base offset, length, leader
+/// epoch, magic and that checksum.
+const UNSUMMED_BYTES: usize = 21;
+/// Base offset and length: what the length does not count.
+const UNCOUNTED_BYTES: usize = 12;
+
+/// The CRC-32 of what the batches' own checksums leave out of a run: together they cover every
+/// bit. `None` if a chunk is not made of whole batches.
+#[must_use]
+pub fn seal(chunks: &[Bytes]) -> Option<u32> {
+    let mut sum = crc32fast::Hasher::new();
+    for chunk in chunks {
+        let mut rest: &[u8] = chunk;
+        while !rest.is_empty() {
+            sum.update(rest.get(..UNSUMMED_BYTES)?);
+            let length = rest.get(8..UNCOUNTED_BYTES)?.first_chunk::<4>()?;
+            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+            let end = length.checked_add(UNCOUNTED_BYTES)?;
+            rest = rest.get(end.max(UNSUMMED_BYTES)..)?;
+        }
+    }
+    Some(sum.finalize())
 }
 
 /// A frame of a stream.
@@ -273,11 +334,8 @@ pub enum StreamFrame {
     Acks(Acks),
     /// Follower to leader.
     Nack(Nack),
-    /// Follower to leader: it needs no more of this session.
-    Detach {
-        /// The session.
-        session: u64,
-    },
+    /// Follower to leader: it needs no more of this session, and grants no lease by it any more.
+    Detach(Detach),
     /// Leader to follower.
     Attached(Attached),
     /// Leader to follower.
@@ -288,6 +346,9 @@ pub enum StreamFrame {
     Reset(Reset),
     /// Leader to follower.
     Marks(Marks),
+    /// Leader to follower: the answer to a [`Detach`]. The leader does not count any more on what
+    /// the follower granted by that session.
+    Revoke(Revoke),
 }
 
 impl StreamFrame {
@@ -310,9 +371,7 @@ impl StreamFrame {
             0 => Self::Attach(input.field("attach")?),
             1 => Self::Acks(input.field("acks")?),
             2 => Self::Nack(input.field("nack")?),
-            3 => Self::Detach {
-                session: input.field("session")?,
-            },
+            3 => Self::Detach(input.field("detach")?),
             4 => Self::Attached(input.field("attached")?),
             5 => Self::Refused(input.field("refused")?),
             APPEND => {
@@ -321,6 +380,7 @@ impl StreamFrame {
             }
             7 => Self::Reset(input.field("reset")?),
             8 => Self::Marks(input.field("marks")?),
+            9 => Self::Revoke(input.field("revoke")?),
             number => {
                 return Err(input.malformed(Reason::Choice { number }));
             }
@@ -336,22 +396,23 @@ impl StreamFrame {
         }
     }
 
-    pub(super) fn put_head(&self, out: &mut BytesMut) {
+    fn put_head(&self, out: &mut BytesMut) {
         match self {
             Self::Attach(frame) => numbered(0, frame, out),
             Self::Acks(frame) => numbered(1, frame, out),
             Self::Nack(frame) => numbered(2, frame, out),
-            Self::Detach { session } => numbered(3, session, out),
+            Self::Detach(frame) => numbered(3, frame, out),
             Self::Attached(frame) => numbered(4, frame, out),
             Self::Refused(frame) => numbered(5, frame, out),
             Self::Append(frame) => numbered(APPEND, &frame.head(), out),
             Self::Reset(frame) => numbered(7, frame, out),
             Self::Marks(frame) => numbered(8, frame, out),
+            Self::Revoke(frame) => numbered(9, frame, out),
         }
     }
 
     /// The record slices, none of them empty.
-    pub(super) fn tail(&self) -> impl Iterator<Item = &Bytes> {
+    fn tail(&self) -> impl Iterator<Item = &Bytes> {
         let chunks = match self {
             Self::Append(append) => append.records.chunks(),
             _ => &[],
@@ -362,14 +423,6 @@ impl StreamFrame {
 
 /// Bytes of an append before its records, without its number.
 const HEAD_BYTES: usize = Head::LEAST_BYTES;
-
-/// How much of a stream frame lies before its records.
-pub(super) fn head_bytes(frame: &[u8]) -> usize {
-    match frame.first() {
-        Some(&APPEND) => frame.len().min(1 + HEAD_BYTES),
-        _ => frame.len(),
-    }
-}
 
 fn numbered(number: u8, value: &impl Value, out: &mut BytesMut) {
     number.put(out);
@@ -402,6 +455,7 @@ fn append(head: Head, input: Scan, tail: Bytes) -> Result<StreamFrame, Malformed
         log_end: head.log_end,
         total: head.total,
         at: head.at,
+        seal: head.seal,
         records: Records::from(tail),
     }))
 }

@@ -4,10 +4,9 @@ use bytes::Bytes;
 use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionKey, TopicId};
 use plimsoll_wire::Records;
 use plimsoll_wire::peer::{
-    Ack, Acks, Append, Attach, Attached, Denied, DeniedReason, DigestReply, DigestRequest, Disk,
-    EpochStart, FailureCode, Frame, Heartbeat, HeartbeatReply, Hello, Identity, LogInfo, Mark,
-    Marks, Nack, NackReason, Purpose, Refused, RefusedReason, Reply, Request, Reset, StreamFrame,
-    VERSIONS, Versions, Welcome,
+    Ack, Acks, Append, Attach, Attached, Detach, DigestReply, DigestRequest, Disk, EpochStart,
+    FailureCode, Heartbeat, HeartbeatReply, Identity, LogInfo, Mark, Marks, Nack, NackReason,
+    Refused, RefusedReason, Reply, Request, Reset, Revoke, StreamFrame,
 };
 use proptest::option::of;
 use proptest::prelude::*;
@@ -149,22 +148,8 @@ fn reply() -> impl Strategy<Value = Reply> {
             })
         },
     );
-    let digest = (
-        offset(),
-        offset(),
-        of(any::<u64>()),
-        any::<u64>(),
-        any::<u64>(),
-    )
-        .prop_map(|(from, to, digest, batches, bytes)| {
-            Reply::Digest(DigestReply {
-                from,
-                to,
-                digest,
-                batches,
-                bytes,
-            })
-        });
+    let digest = (offset(), offset(), of(any::<u64>()))
+        .prop_map(|(from, to, digest)| Reply::Digest(DigestReply { from, to, digest }));
     let code = prop::sample::select(vec![
         FailureCode::NotReady,
         FailureCode::Unsupported,
@@ -278,8 +263,10 @@ fn append() -> impl Strategy<Value = StreamFrame> {
         chunks
     });
     let offsets = [offset(), offset(), offset(), offset()];
-    (any::<[u64; 2]>(), offsets, 0..9_u32, 0..9_u32, chunks).prop_map(
-        |([session, seq], [from, high_watermark, log_start, log_end], at, after, chunks)| {
+    let places = (0..9_u32, 0..9_u32, any::<u32>());
+    (any::<[u64; 2]>(), offsets, places, chunks).prop_map(
+        |([session, seq], [from, high_watermark, log_start, log_end], places, chunks)| {
+            let (at, after, seal) = places;
             let records = Records::from(chunks);
             StreamFrame::Append(Append {
                 session,
@@ -290,6 +277,7 @@ fn append() -> impl Strategy<Value = StreamFrame> {
                 log_end,
                 total: at + after + u32::try_from(records.len()).expect("small"),
                 at,
+                seal,
                 records,
             })
         },
@@ -305,6 +293,7 @@ fn refused() -> impl Strategy<Value = StreamFrame> {
         Just(RefusedReason::StaleBrokerEpoch),
         Just(RefusedReason::Storage),
         any::<u32>().prop_map(|ms| RefusedReason::Throttled { ms }),
+        Just(RefusedReason::LostLog),
     ];
     (keys(), epoch(), reason).prop_map(|(key, leader_epoch, reason)| {
         StreamFrame::Refused(Refused {
@@ -348,7 +337,15 @@ fn stream() -> impl Strategy<Value = StreamFrame> {
         attach(),
         (any::<u64>(), list(ack)).prop_map(|(echo, acks)| StreamFrame::Acks(Acks { echo, acks })),
         nack(),
-        any::<u64>().prop_map(|session| StreamFrame::Detach { session }),
+        (keys(), any::<u64>())
+            .prop_map(|(key, session)| StreamFrame::Detach(Detach { key, session })),
+        (keys(), any::<u64>(), any::<bool>()).prop_map(|(key, session, counts)| {
+            StreamFrame::Revoke(Revoke {
+                key,
+                session,
+                counts,
+            })
+        }),
         attached(),
         refused(),
         append(),
@@ -358,58 +355,19 @@ fn stream() -> impl Strategy<Value = StreamFrame> {
     ]
 }
 
-/// Any frame.
-pub(crate) fn frame() -> impl Strategy<Value = Frame> {
-    let purpose = prop::sample::select(vec![Purpose::Control, Purpose::InSync, Purpose::CatchUp]);
-    let hello = (
-        (
-            any::<(u16, u16)>(),
-            of(text()),
-            node(),
-            of(uptime()),
-            of(node()),
-        ),
-        purpose,
-    )
-        .prop_map(
-            |(((min, max), cluster_id, node, broker_epoch, expects), purpose)| {
-                Frame::Hello(Hello {
-                    versions: Versions { min, max },
-                    cluster_id,
-                    broker_epoch,
-                    expects,
-                    ..Hello::new(node, purpose)
-                })
-            },
-        );
-    let welcome = (any::<u16>(), of(text()), node(), of(uptime()), any::<u32>()).prop_map(
-        |(version, cluster_id, node, broker_epoch, max_frame)| {
-            Frame::Welcome(Welcome {
-                version,
-                cluster_id,
-                node,
-                broker_epoch,
-                max_frame,
-            })
-        },
-    );
-    let reason = prop_oneof![
-        Just(DeniedReason::Version { speaks: VERSIONS }),
-        Just(DeniedReason::WrongCluster),
-        node().prop_map(|is| DeniedReason::WrongNode { is }),
-        Just(DeniedReason::Itself),
-        Just(DeniedReason::StaleBrokerEpoch),
-        Just(DeniedReason::UnknownNode),
-        Just(DeniedReason::Busy),
-    ];
-    let denied =
-        (reason, text()).prop_map(|(reason, message)| Frame::Denied(Denied { reason, message }));
+/// Any message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    Request(Request),
+    Reply(Reply),
+    Stream(StreamFrame),
+}
+
+/// Any message.
+pub(crate) fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        1 => hello,
-        1 => welcome,
-        1 => denied,
-        4 => (any::<u64>(), request()).prop_map(|(id, body)| Frame::Request { id, body }),
-        4 => (any::<u64>(), reply()).prop_map(|(id, body)| Frame::Reply { id, body }),
-        8 => stream().prop_map(Frame::Stream),
+        request().prop_map(Message::Request),
+        reply().prop_map(Message::Reply),
+        stream().prop_map(Message::Stream),
     ]
 }

@@ -1,7 +1,8 @@
-//! A replica whose bell is broken.
+//! A replica whose bell is broken, or whose disk is full.
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use plimsoll_partition::{IsrRule, Partition, Tap};
@@ -10,17 +11,24 @@ use plimsoll_segment_log::{EpochEntry, LogReader};
 use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset};
 use plimsoll_watermark::{Counts, Watermarks};
 
-pub(crate) struct Deaf(pub(crate) Arc<Partition>);
+pub(crate) struct Ailing {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) deaf: bool,
+    pub(crate) full: Arc<AtomicBool>,
+}
 
-impl Deaf {
+impl Ailing {
     fn inner(&self) -> &dyn Store {
-        &*self.0
+        &*self.partition
     }
 }
 
-impl Store for Deaf {
-    fn tap(&self, _tap: &Arc<dyn Tap>) -> Box<dyn Any + Send + Sync> {
-        Box::new(())
+impl Store for Ailing {
+    fn tap(&self, tap: &Arc<dyn Tap>) -> Box<dyn Any + Send + Sync> {
+        match self.deaf {
+            true => Box::new(()),
+            false => self.inner().tap(tap),
+        }
     }
     fn watermarks(&self) -> &Watermarks {
         self.inner().watermarks()
@@ -56,7 +64,10 @@ impl Store for Deaf {
         from: Offset,
         records: &Bytes,
     ) -> Result<Offset, ReplicateError> {
-        self.inner().append_replicated(epoch, from, records)
+        match self.full.load(Relaxed) {
+            true => Err(ReplicateError::DiskFull),
+            false => self.inner().append_replicated(epoch, from, records),
+        }
     }
     fn learned(&self, epoch: LeaderEpoch, high_watermark: Offset, log_start: Offset) {
         self.inner().learned(epoch, high_watermark, log_start);
