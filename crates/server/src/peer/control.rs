@@ -57,6 +57,9 @@ pub(super) async fn run(
                     end = converse(&shared, wire, &mut calls) => end,
                     () = moved(&mut address, &to) => LinkEnd::Unwanted,
                 };
+                if matches!(end, LinkEnd::Silent(_)) {
+                    shared.service.silent(node);
+                }
                 Wire::count(&shared.counters, &end);
                 info!(event = "peer_lost", peer = %node, why = %end);
                 if began.elapsed() >= LASTING {

@@ -125,6 +125,11 @@ pub trait PeerService: Send + Sync + 'static {
     /// The process of `node` is gone: its connection ended, and it does not listen any more. Told
     /// again at each attempt. Must not block.
     fn suspect(&self, node: NodeId);
+
+    /// The process of `node` says nothing any more, and may be gone or not. Must not block.
+    fn silent(&self, node: NodeId) {
+        let _ = node;
+    }
 }
 
 /// A node's links to all others. Ends them when dropped.
