@@ -139,14 +139,6 @@ impl Follower {
         }
     }
 
-    /// Another link to the leader is to carry the session: it is agreed on anew there, and that
-    /// ends the session there is.
-    pub fn reattach(&mut self, now: Monotonic, out: &mut Vec<FollowerAction>) {
-        if matches!(self.state, FollowerState::Streaming { .. }) {
-            self.ask(now, out);
-        }
-    }
-
     /// Whether nothing is due: it is fed, and has all that its leader has told of.
     #[must_use]
     pub fn is_quiet(&self, log_end: Offset) -> bool {

@@ -95,6 +95,14 @@ impl Follower {
         true
     }
 
+    /// Another link to the leader is to carry the session: it is agreed on anew there, and that
+    /// ends the session there is.
+    pub fn reattach(&mut self, now: Monotonic, out: &mut Vec<FollowerAction>) {
+        if matches!(self.state, FollowerState::Streaming { .. }) {
+            self.ask(now, out);
+        }
+    }
+
     /// An operator has looked at what this replica holds alone, and lets it go.
     pub fn accept_loss(
         &mut self,
