@@ -8,18 +8,18 @@ use parking_lot::Mutex;
 use plimsoll_controller::{Image, Listener, Record, Refusal, rules};
 use plimsoll_record_batch::DecodeLimits;
 use plimsoll_replicator::Replicas;
-use plimsoll_segment_log::{DataDir, DataDirError, FlushPool, LogHost};
+use plimsoll_segment_log::{DataDir, DataDirError, LogHost};
 use plimsoll_types::NodeId;
 
 use crate::api::init_producer_id::ProducerIds;
 use crate::catalog::Catalog;
-use crate::clock::{Clock, Workers};
+use crate::clock::{Clock, Machine, Workers};
 use crate::cluster::{Member, Membership};
 use crate::config::BrokerConfig;
 use crate::counters::Counters;
 use crate::groups::GroupService;
-use crate::hosting::{Host, Queue, RecoveryProgress};
-use crate::metadata::{ChangeError, METADATA_DIR, Metadata, MetadataError};
+use crate::hosting::{Device, Host, Queue, RecoveryProgress, WatchedDisk};
+use crate::metadata::{self, ChangeError, Changed, METADATA_DIR, Metadata, MetadataError};
 
 /// One node's broker. Shared by all connections.
 pub struct Broker {
@@ -57,9 +57,6 @@ pub enum StartError {
     /// The node cannot register.
     #[error("the node cannot register: {0}")]
     Register(#[from] ChangeError<Refusal>),
-    /// The machine gives no thread.
-    #[error("no thread for syncing logs")]
-    Threads(#[source] std::io::Error),
 }
 
 impl Broker {
@@ -72,10 +69,10 @@ impl Broker {
     pub fn open(
         config: BrokerConfig,
         data: &Arc<DataDir>,
-        clock: Arc<dyn Clock>,
-        workers: Arc<dyn Workers>,
+        machine: Machine,
     ) -> Result<Arc<Self>, StartError> {
-        let metadata = Metadata::open(data.path(), config.node, Arc::clone(&clock))?;
+        let (clock, workers) = (Arc::clone(&machine.clock), Arc::clone(&machine.workers));
+        let metadata = metadata::open_lone(data.path(), config.node, clock, workers)?;
         if metadata.image().version() == 0 && !data.partitions()?.is_empty() {
             let dir = data.path().join(METADATA_DIR);
             return Err(StartError::MetadataMissing { dir });
@@ -90,14 +87,16 @@ impl Broker {
             }],
             ..rules::RegisterNode::new(config.node, incarnation, [0; 16], rules::Shutdown::Clean)
         };
-        metadata.change(|image| Ok((rules::register_node(image, &register)?, ())))?;
+        let registered = metadata.change(|image| Ok((rules::register_node(image, &register)?, ())));
+        metadata::block_on(registered)?;
         // Alone in its cluster, it is its own judge.
-        metadata.change(|image| {
+        let unfenced = metadata.change(|image| {
             let epoch = image.node(config.node).map(|node| node.broker_epoch);
             let epoch = epoch.unwrap_or_default();
             Ok((rules::unfence_node(image, config.node, epoch)?, ()))
-        })?;
-        Self::build(config, data, clock, workers, metadata, None)
+        });
+        metadata::block_on(unfenced)?;
+        Ok(Self::build(config, data, machine, metadata, None))
     }
 
     /// As [`Broker::open`], as one node of a cluster: it registers in [`Broker::join`], once it
@@ -108,36 +107,53 @@ impl Broker {
     pub fn open_in_cluster(
         config: BrokerConfig,
         data: &Arc<DataDir>,
-        clock: Arc<dyn Clock>,
-        workers: Arc<dyn Workers>,
+        machine: Machine,
         membership: Membership,
     ) -> Result<Arc<Self>, StartError> {
         let Membership {
-            quorum,
+            log,
+            snapshot,
             peers,
             peer_address,
         } = membership;
-        let metadata = Metadata::join(quorum, config.node, Arc::clone(&clock))?;
+        let (clock, workers) = (Arc::clone(&machine.clock), Arc::clone(&machine.workers));
+        let metadata = Metadata::new(log, snapshot.as_ref(), config.node, clock, workers)?;
         let dir_id = data.dir_id().0;
-        let member = Member::new(peers, peer_address, dir_id, data.last_shutdown());
-        Self::build(config, data, clock, workers, metadata, Some(member))
+        let member = Member::new(
+            peers,
+            peer_address,
+            dir_id,
+            data.last_shutdown(),
+            config.cluster.session,
+        );
+        let broker = Self::build(config, data, machine, metadata, Some(member));
+        Ok(broker)
     }
 
     fn build(
         config: BrokerConfig,
         data: &Arc<DataDir>,
-        clock: Arc<dyn Clock>,
-        workers: Arc<dyn Workers>,
+        machine: Machine,
         metadata: Arc<Metadata>,
         member: Option<Member>,
-    ) -> Result<Arc<Self>, StartError> {
+    ) -> Arc<Self> {
+        let Machine {
+            clock,
+            workers,
+            disk,
+            flushers,
+        } = machine;
         let groups = GroupService::new(&config.groups);
+        let device = Device::new(Arc::clone(&clock), config.disk_reserve_bytes);
+        let watched = Arc::new(WatchedDisk::new(Arc::clone(&disk), Arc::clone(&device)));
         let host = Host {
             node: config.node,
-            logs: LogHost::new(config.max_open_segments),
+            logs: LogHost::on(watched, config.max_open_segments),
+            disk,
+            device,
             data: Arc::downgrade(data),
             defaults: config.topic_defaults.clone(),
-            flushers: Arc::new(FlushPool::new(config.flush_threads).map_err(StartError::Threads)?),
+            flushers,
             decode: DecodeLimits {
                 max_decompressed_bytes: config.max_decompressed_bytes,
                 max_records: u32::MAX,
@@ -147,10 +163,16 @@ impl Broker {
             bell: Arc::clone(groups.signal()),
             queue: Queue::default(),
             clock: Arc::clone(&clock),
-            replicas: Replicas::new(config.node, plimsoll_replicator::Config::agreed()),
+            replicas: Replicas::new(config.node, config.cluster.replication),
             in_cluster: member.is_some(),
             shape: Mutex::default(),
             rounds: AtomicU64::new(0),
+            lost: Mutex::default(),
+            unusable: Mutex::default(),
+            reopened: AtomicU64::new(0),
+            roster: Mutex::default(),
+            healing: Mutex::default(),
+            scrubbing: Mutex::default(),
         };
         let broker = Arc::new(Self {
             config,
@@ -176,7 +198,7 @@ impl Broker {
                 }
             }
         });
-        Ok(broker)
+        broker
     }
 
     /// Opens every log. Blocks on the disk; a partition that does not open is offline and does
@@ -188,6 +210,10 @@ impl Broker {
         self.host.recover(newest, threads, &self.recovery);
         self.groups.signal().notify();
         self.recovered.store(true, Ordering::Release);
+        if let Some(member) = &self.member {
+            // The controller waits for this to let the node have its partitions.
+            member.hurry();
+        }
     }
 
     /// Whether every log was opened or found offline.
@@ -239,6 +265,12 @@ impl Broker {
         &self.host.catalog
     }
 
+    /// The disk under the logs.
+    #[must_use]
+    pub fn device(&self) -> &Arc<Device> {
+        &self.host.device
+    }
+
     /// What it counted.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -251,50 +283,35 @@ impl Broker {
         &self.groups
     }
 
-    /// Changes the metadata by a rule, off the runtime's threads; see [`Metadata::change`]. When
+    /// Changes the metadata by a rule; see [`Metadata::change`]. When
     /// it returns, this node's partitions are as the new image says.
     ///
     /// # Errors
     /// The rule's own refusal, or a failed metadata log.
     pub(crate) async fn change<T, R>(
         self: &Arc<Self>,
-        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R> + Send + 'static,
+        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R> + Send,
     ) -> Result<T, ChangeError<R>>
     where
-        T: Send + 'static,
-        R: Send + 'static,
+        T: Send,
+        R: Send,
     {
-        let broker = Arc::clone(self);
-        self.blocking(move || {
-            let changed = broker.metadata.change(rule)?;
-            broker.host.settle(changed.version);
-            Ok(changed.outcome)
-        })
-        .await
-        .unwrap_or_else(|| {
-            Err(ChangeError::Storage {
-                why: "the node is stopping".into(),
-            })
-        })
+        let Changed { outcome, version } = self.metadata.change(rule).await?;
+        self.host.settled(version).await;
+        Ok(outcome)
     }
 
     /// As [`Broker::change`], without waiting for what follows from it on this node.
     pub(crate) async fn commit<T, R>(
         self: &Arc<Self>,
-        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R> + Send + 'static,
+        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R> + Send,
     ) -> Result<T, ChangeError<R>>
     where
-        T: Send + 'static,
-        R: Send + 'static,
+        T: Send,
+        R: Send,
     {
-        let metadata = Arc::clone(&self.metadata);
-        let changed = self.blocking(move || metadata.change(rule)).await;
-        match changed {
-            Some(changed) => changed.map(|changed| changed.outcome),
-            None => Err(ChangeError::Storage {
-                why: "the node is stopping".into(),
-            }),
-        }
+        let changed = self.metadata.change(rule).await?;
+        Ok(changed.outcome)
     }
 
     /// Runs `work` where it may block. `None`: the node is stopping and it may not have run.

@@ -3,8 +3,45 @@
 //! The broker itself reads no clock and knows no runtime, so that the same code runs in a node and
 //! in a simulator.
 
+use std::io;
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use plimsoll_segment_log::FlushPool;
+use plimsoll_segment_log::disk::{Disk, RealDisk};
 use plimsoll_types::{Monotonic, Timestamp};
+
+/// The machine around a broker.
+#[derive(Clone)]
+pub struct Machine {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Threads for blocking work.
+    pub workers: Arc<dyn Workers>,
+    /// The file system under the logs.
+    pub disk: Arc<dyn Disk>,
+    /// What makes the logs durable.
+    pub flushers: Arc<FlushPool>,
+}
+
+impl Machine {
+    /// A machine with its own file system, and `flush_threads` threads that sync.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        workers: Arc<dyn Workers>,
+        flush_threads: usize,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            clock,
+            workers,
+            disk: Arc::new(RealDisk),
+            flushers: Arc::new(FlushPool::new(flush_threads)?),
+        })
+    }
+}
 
 /// The time, as the broker sees it.
 #[async_trait]

@@ -32,12 +32,46 @@ pub struct BrokerConfig {
     pub producer_id_expiration: Duration,
     /// Most segments that are mapped or open at a time; the rest are opened again when needed.
     pub max_open_segments: usize,
+    /// Bytes of the volume that are kept for metadata, checkpoints and committed offsets: with less
+    /// left the node takes no records, until there is twice as much.
+    pub disk_reserve_bytes: u64,
+    /// Bytes a second that are read in the background to see whether they still are what was
+    /// written; 0: none.
+    pub scrub_bytes_per_second: u64,
+    /// Between the ends of two rounds of that.
+    pub scrub_interval: Duration,
+    /// The clocks of a cluster.
+    pub cluster: ClusterConfig,
     /// Threads that sync logs.
     pub flush_threads: usize,
     /// Threads that open logs at a start.
     pub recovery_threads: usize,
     /// The node's settings as text, for DescribeConfigs of the broker: name, value, default or not.
     pub settings: Vec<Setting>,
+}
+
+/// The clocks by which a node takes part in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Between two signs of life to the active controller. Well below [`ClusterConfig::session`].
+    pub heartbeat: Duration,
+    /// How long a node may be silent before this one, as the active controller, fences it. Never
+    /// shorter than agreed, because nodes trust themselves by what is agreed.
+    pub session: Duration,
+    /// Replication's clocks and bounds.
+    pub replication: plimsoll_replicator::Config,
+}
+
+impl ClusterConfig {
+    /// The values agreed for a cluster.
+    #[must_use]
+    pub const fn agreed() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(500),
+            session: Duration::from_secs(3),
+            replication: plimsoll_replicator::Config::agreed(),
+        }
+    }
 }
 
 /// The address that clients are given.

@@ -41,6 +41,12 @@ pub struct Counters {
     pub malformed: AtomicU64,
     /// Wake-ups that the tick had to make up for; above zero means a bug.
     pub missed_wakeups: AtomicU64,
+    /// Bytes that were read in the background to see whether they still are what was written.
+    pub scrubbed_bytes: AtomicU64,
+    /// Rounds of that over all logs.
+    pub scrub_rounds: AtomicU64,
+    /// Damaged ranges that it found.
+    pub scrub_damage: AtomicU64,
 }
 
 impl Default for Counters {
@@ -54,6 +60,9 @@ impl Default for Counters {
             duplicates: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
             missed_wakeups: AtomicU64::new(0),
+            scrubbed_bytes: AtomicU64::new(0),
+            scrub_rounds: AtomicU64::new(0),
+            scrub_damage: AtomicU64::new(0),
         }
     }
 }
@@ -69,13 +78,17 @@ impl Counters {
         let Some(counters) = at.and_then(|at| self.apis.get(at)) else {
             return;
         };
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
-        add(&counters.requests, 1);
-        add(&counters.total_us, us);
-        if let Some(bucket) = counters.buckets.get(bucket) {
-            add(bucket, 1);
-        }
+        count_latency(counters, took);
+    }
+}
+
+pub(crate) fn count_latency(counters: &ApiCounters, took: Duration) {
+    let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+    add(&counters.requests, 1);
+    add(&counters.total_us, us);
+    if let Some(bucket) = counters.buckets.get(bucket) {
+        add(bucket, 1);
     }
 }
 

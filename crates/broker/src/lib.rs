@@ -35,9 +35,9 @@ mod metadata;
 pub use answer::{Answer, CloseReason};
 pub use broker::{Broker, StartError};
 pub use catalog::{Catalog, Hosted, HostedTopic, Leadership, LookupError, TopicPolicy};
-pub use clock::{Clock, Workers};
+pub use clock::{Clock, Machine, Workers};
 pub use cluster::{Membership, PeerError, Peers, Trust};
-pub use config::{Advertised, BrokerConfig, GroupConfig, Setting};
+pub use config::{Advertised, BrokerConfig, ClusterConfig, GroupConfig, Setting};
 pub use connection::{Connection, Software};
 pub use counters::{ApiCounters, Counters, LATENCY_BOUNDS_US};
 pub use disk_space::{DiskSpace, disk_space};
@@ -45,7 +45,7 @@ pub use groups::{
     CommittedOffset, DescribedGroup, DescribedMember, GroupError, GroupService, GroupState,
     GroupStats, ListFilter, ListedGroup,
 };
-pub use hosting::RecoveryProgress;
+pub use hosting::{Device, RecoveryProgress, ScrubRound};
 pub use maintenance::Maintained;
-pub use metadata::{ChangeError, CodecError, MetadataError};
+pub use metadata::{ChangeError, CodecError, MetadataError, MetadataLog};
 pub use plimsoll_segment_log::{DataDir, DataDirError, NodeIdentity};

@@ -27,7 +27,8 @@ impl Broker {
     /// One round over all partitions: those that did not open are tried again, retention, and
     /// checkpoints.
     pub fn maintain(&self) -> Maintained {
-        self.host.reopen_offline();
+        self.bring_back();
+        self.host.note_logs();
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let mut round = Maintained::default();
         for partition in self.partitions() {
@@ -44,6 +45,12 @@ impl Broker {
             }
         }
         round
+    }
+
+    /// Tries again what did not open, or failed since.
+    pub(crate) fn bring_back(&self) {
+        self.host.give_up_unusable(&self.metadata.image());
+        self.host.reopen_offline();
     }
 
     /// One round of compaction: each compacted topic's partitions whose share of not yet compacted
@@ -70,8 +77,13 @@ impl Broker {
     }
 
     /// Recomputes every high watermark from state. Each position's publisher does so itself; what
-    /// is found here was missed, and is counted.
+    /// is found here was missed, and is counted. Where the node is alone it looks after its disk,
+    /// too.
     pub fn tick(&self) {
+        if self.member.is_none() {
+            self.host.look_for_room(self.data_dir());
+            self.host.heal(&self.metadata.image());
+        }
         for partition in self.partitions() {
             if partition.watermarks().recompute() {
                 add(&self.counters.missed_wakeups, 1);
@@ -84,6 +96,7 @@ impl Broker {
     /// Returns how many could not be; those recover at the next start.
     pub fn close(&self) -> usize {
         self.host.stop();
+        self.host.note_logs();
         let partitions = Mutex::new(self.partitions());
         let failed = AtomicUsize::new(0);
         // Most of a close is waiting for the disk, which does several at once faster.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plimsoll_broker::Broker;
 use plimsoll_cli::{Code, Failure};
 use plimsoll_quorum::Limits;
-use plimsoll_quorum::raft::{self, Opened, Options, Quorum, Role, Start, Timing, Transport};
+use plimsoll_quorum::raft::{self, Opened, Options, Quorum, Role, Start, Transport};
 use plimsoll_types::NodeId;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -25,28 +25,38 @@ const SAY: Duration = Duration::from_secs(3);
 /// How long a leader that stops waits for another to take over.
 const HAND_OVER: Duration = Duration::from_millis(500);
 
-/// Opens this node's part of the quorum; `None` where it is alone.
+/// Opens this node's part of the quorum. One that is alone is its only voter, until others join.
 pub(crate) async fn open(
     config: &Config,
     home: &Home,
     peers: &Peers,
     agreed: &Agreed,
-) -> Result<Option<Opened>, Failure> {
-    let voters = config.cluster.voters();
+) -> Result<Opened, Failure> {
+    let own = address::advertised_to_peers(config, peers.network().address());
+    let voters = match &config.cluster {
+        Cluster::Alone => [(config.node, own.clone())].into(),
+        Cluster::Voters(_) | Cluster::Join(_) => config.cluster.voters(),
+    };
     let start = match &config.cluster {
-        Cluster::Alone => return Ok(None),
+        Cluster::Alone => {
+            check_metadata(home, peers)?;
+            Start::Voters {
+                voters: voters.clone(),
+                form: agreed.form,
+            }
+        }
         Cluster::Voters(_) => Start::Voters {
             voters: voters.clone(),
             form: agreed.form,
         },
         Cluster::Join(seeds) => Start::Join {
             seeds: seeds.iter().map(ToString::to_string).collect(),
-            address: address::advertised_to_peers(config, peers.network().address()),
+            address: own,
         },
     };
     peers.network().set_addresses(voters.clone());
     let mut opened = open_log(config, home, peers, start).await?;
-    let is_first = voters.keys().next() == Some(&config.node);
+    let is_first = config.cluster.voters().keys().next() == Some(&config.node);
     if is_first && !agreed.form && opened.quorum.status().last_index == 0 {
         // It stopped in the middle of forming: the log has files but says nothing.
         let known = Some(home.cluster_id());
@@ -59,8 +69,28 @@ pub(crate) async fn open(
             opened = open_log(config, home, peers, Start::Voters { voters, form: true }).await?;
         }
     }
+    if opened.recovery.cut_bytes > 0 {
+        let bytes = opened.recovery.cut_bytes;
+        info!(event = "metadata_torn_tail_cut", bytes);
+    }
     peers.attach_quorum(&opened.quorum);
-    Ok(Some(opened))
+    Ok(opened)
+}
+
+/// A node that is alone must not begin anew beside what it had: its logs would be nobody's, and
+/// those who joined it have a cluster of this name.
+fn check_metadata(home: &Home, peers: &Peers) -> Result<(), Failure> {
+    if peers.may_have_metadata() || home.is_first_start() {
+        return Ok(());
+    }
+    let dir = home.data().path();
+    let (metadata, dir) = (dir.join(METADATA_DIR), dir.display());
+    let what = format!(
+        "{} is empty although the node ran on {dir} before",
+        metadata.display()
+    );
+    let todo = "Restore it from a copy; or, if others joined this node, start it with --join";
+    Err(Failure::new(Code::DataDir, format!("{what}. {todo}")))
 }
 
 async fn open_log(
@@ -74,7 +104,7 @@ async fn open_log(
         me: config.node,
         start,
         limits: Limits::default(),
-        timing: Timing::default(),
+        timing: config.quorum,
         transport: peers.network().clone() as std::sync::Arc<dyn Transport>,
     };
     match spawn_blocking(move || raft::open(&dir, options)).await {

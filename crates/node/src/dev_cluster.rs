@@ -12,12 +12,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use plimsoll_admin::{Order as Harm, Orders};
 use plimsoll_cli::{Code, Failure};
+use plimsoll_segment_log::disk::{Faults, FaultyDisk};
 use plimsoll_server::peer::{PeerNetwork, Way};
 use plimsoll_types::NodeId;
 use tokio::sync::mpsc;
 
 use crate::address;
 use crate::config::Config;
+use crate::flip::Flip;
 use crate::node::Node;
 use crate::report;
 use crate::run::runtime;
@@ -58,6 +60,8 @@ pub struct DevCluster {
 
 struct Member {
     config: Config,
+    /// What is wrong with its disk; outlives the node.
+    faults: Faults,
     state: Mutex<State>,
 }
 
@@ -87,6 +91,8 @@ enum Order {
     Report,
     /// Take orders for harm over HTTP, and hand them on.
     Obey(Arc<dyn Orders>),
+    /// Flip a bit of a log.
+    Flip(Flip),
 }
 
 type Started = Result<(Told, Arc<PeerNetwork>), Failure>;
@@ -169,6 +175,7 @@ fn live(
             match orders.recv().await {
                 Some(Order::Report) => report::log_partitions(node.broker()),
                 Some(Order::Obey(master)) => node.obey(master),
+                Some(Order::Flip(flip)) => flip.carry_out(node.broker()),
                 Some(Order::Stop) => return node.stop().await,
                 Some(Order::Kill) | None => {
                     node.kill();
@@ -186,10 +193,17 @@ impl DevCluster {
     pub(crate) fn start(configs: Vec<Config>) -> Result<Arc<Self>, Failure> {
         let members: BTreeMap<u32, Member> = configs
             .into_iter()
-            .map(|config| {
+            .map(|mut config| {
                 let node = config.node.get();
-                let state = Mutex::default();
-                (node, Member { config, state })
+                let (state, faults) = (Mutex::default(), Faults::default());
+                config.disk = Arc::new(FaultyDisk::new(config.disk, faults.clone()));
+                config.scrub_often();
+                let member = Member {
+                    config,
+                    faults,
+                    state,
+                };
+                (node, member)
             })
             .collect();
         // All at once: none is ready before most are there.
@@ -338,7 +352,20 @@ impl DevCluster {
         }
     }
 
-    fn obey(&self, order: Harm, node: u32) -> Result<String, Failure> {
+    fn flip_bit(&self, node: u32, topic: &str, partition: u32) -> Result<String, Failure> {
+        let (flip, done) = Flip::new(topic, partition);
+        let state = self.member(node)?.lock();
+        let running = state.running.as_ref();
+        let running = running.map(|running| running.orders.clone());
+        drop(state);
+        let told = running.and_then(|orders| orders.blocking_send(Order::Flip(flip)).ok());
+        let down = || Failure::new(Code::Usage, format!("node {node} is down"));
+        told.ok_or_else(down)?;
+        let flipped = done.recv().map_err(|_| down())?;
+        flipped.map_err(|why| Failure::new(Code::Usage, why))
+    }
+
+    fn obey(&self, order: &Harm, node: u32) -> Result<String, Failure> {
         match order {
             Harm::Kill => self.kill(node).map(|()| format!("node {node} was killed")),
             Harm::Restart => self
@@ -353,13 +380,29 @@ impl DevCluster {
                     };
                 }
                 self.network(node)?;
-                let done = if order == Harm::Cut {
+                let done = if *order == Harm::Cut {
                     "cut off"
                 } else {
                     "linked again"
                 };
                 Ok(format!("node {node} is {done}"))
             }
+            Harm::SlowDisk { by } => {
+                self.member(node)?.faults.slow_down(*by);
+                let ms = by.as_millis();
+                Ok(format!(
+                    "each sync of node {node}'s disk takes {ms} ms longer"
+                ))
+            }
+            Harm::FillDisk => {
+                self.member(node)?.faults.fill(true);
+                Ok(format!("node {node}'s disk has no room for records"))
+            }
+            Harm::MendDisk => {
+                self.member(node)?.faults.mend();
+                Ok(format!("node {node}'s disk is well again"))
+            }
+            Harm::FlipBit { topic, partition } => self.flip_bit(node, topic, *partition),
             Harm::Drain | Harm::Resume | Harm::Decommission => {
                 Err(Failure::usage("that is no harm: ask with plimsoll node"))
             }
@@ -392,7 +435,7 @@ impl Orders for DevCluster {
         };
         let (done, doing) = tokio::sync::oneshot::channel();
         let harm = move || {
-            let outcome = this.obey(order, node.get());
+            let outcome = this.obey(&order, node.get());
             if order == Harm::Restart && outcome.is_ok() {
                 this.let_harm();
             }

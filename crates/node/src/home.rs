@@ -48,6 +48,11 @@ impl Home {
         &self.data
     }
 
+    /// Whether no process used the directory before this one.
+    pub(crate) fn is_first_start(&self) -> bool {
+        matches!(self.data.last_shutdown(), Shutdown::First)
+    }
+
     /// The cluster's id.
     pub(crate) fn cluster_id(&self) -> String {
         self.cluster_id.clone()

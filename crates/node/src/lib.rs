@@ -23,6 +23,7 @@ mod descriptors;
 mod dev;
 mod dev_cluster;
 mod ephemeral;
+mod flip;
 mod formation;
 mod home;
 mod http;

@@ -1,7 +1,7 @@
 //! The node's housekeeping threads: when it is done. What is done is the broker's.
 //!
-//! One thread for what is short (the tick, retention, checkpoints) and one for compaction, which
-//! may take minutes. Both may wait for the disk, so neither is the runtime's.
+//! One thread for what is short (the tick, retention, checkpoints), one for scrubbing and one for
+//! compaction, which may take minutes. All may wait for the disk, so none is the runtime's.
 
 use std::io;
 use std::sync::Arc;
@@ -47,6 +47,13 @@ impl Housekeeping {
                 if round.is_due(now) {
                     upkeep.maintain();
                 }
+            }
+        })?;
+        let scrubber = Arc::clone(broker);
+        this.spawn("plimsoll-scrub", move |stop| {
+            // What may be read in a second is read at once.
+            while !stop.within(TICK) {
+                scrubber.scrub();
             }
         })?;
         let compactor = Arc::clone(broker);

@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_admin::Orders;
-use plimsoll_broker::{Advertised, Broker, Membership};
+use plimsoll_broker::{Advertised, Broker, Machine, Membership};
 use plimsoll_cli::{Code, Failure};
 use plimsoll_quorum::raft::Quorum;
 use plimsoll_server::peer::PeerNetwork;
 use plimsoll_server::{Limits, Listener, Server, TokioClock, TokioWorkers};
+use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{info, warn};
 
@@ -30,6 +31,9 @@ use crate::peers::Peers;
 /// How often a long recovery says how far it is.
 const PROGRESS: Duration = Duration::from_secs(2);
 
+/// What follows the metadata; see `panics`.
+const METADATA_THREAD: &str = "metadata";
+
 /// How long a node that stops waits for others to take over what it leads.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
@@ -39,8 +43,7 @@ pub(crate) struct Node {
     kafka: Server,
     http: Http,
     peers: Peers,
-    /// In a cluster.
-    quorum: Option<Quorum>,
+    quorum: Quorum,
     cluster: JoinHandle<()>,
     groups: JoinHandle<()>,
     housekeeping: Housekeeping,
@@ -155,10 +158,9 @@ impl Node {
         self.cluster.abort();
         self.groups.abort();
         self.http.kill();
-        if let Some(quorum) = self.quorum {
-            // Whatever it acknowledged is on the disk already.
-            std::thread::spawn(move || quorum.shutdown());
-        }
+        // Whatever it acknowledged is on the disk already.
+        let quorum = self.quorum;
+        std::thread::spawn(move || quorum.shutdown());
     }
 
     /// Stops accepting, finishes what is under way, syncs and closes the logs, and leaves word of
@@ -192,9 +194,7 @@ impl Node {
         // Ended before the logs close; an aborted task is what is expected.
         let _ = groups.await;
         let _ = cluster.await;
-        if let Some(quorum) = quorum {
-            cluster::leave(quorum).await;
-        }
+        cluster::leave(quorum).await;
         let closed = spawn_blocking(move || {
             housekeeping.stop();
             let failed = broker.close();
@@ -256,29 +256,43 @@ async fn open(
     agreed: &Agreed,
     told: Advertised,
     max_open_segments: usize,
-) -> Result<(Arc<Broker>, Option<Quorum>), Failure> {
-    let quorum = cluster::open(config, home, peers, agreed).await?;
-    let handle = quorum.as_ref().map(|opened| opened.quorum.clone());
-    let membership = quorum.map(|quorum| Membership {
-        quorum,
+) -> Result<(Arc<Broker>, Quorum), Failure> {
+    let mut opened = cluster::open(config, home, peers, agreed).await?;
+    let handle = opened.quorum.clone();
+    let membership = Membership {
+        snapshot: opened.snapshot.take(),
+        log: Arc::new(opened),
         peers: peers.network().clone(),
         peer_address: address::advertised_to_peers(config, peers.network().address()),
-    });
+    };
+    let disk = Arc::clone(&config.disk);
     let config = config.broker(home.cluster_id(), told, max_open_segments);
     let data = Arc::clone(home.data());
     // Moves the data directory's handle in, so that it is given back here.
     let open = move || {
         let (clock, workers) = (Arc::new(TokioClock), Arc::new(TokioWorkers));
-        match membership {
-            None => Broker::open(config, &data, clock, workers),
-            Some(membership) => Broker::open_in_cluster(config, &data, clock, workers, membership),
-        }
+        let machine = Machine::new(clock, workers, config.flush_threads);
+        let machine = machine.map_err(|error| format!("no thread for syncing logs: {error}"))?;
+        let machine = Machine { disk, ..machine };
+        let broker = Broker::open_in_cluster(config, &data, machine, membership);
+        broker.map_err(|error| describe(&error))
     };
-    match spawn_blocking(open).await {
-        Ok(Ok(broker)) => Ok((broker, handle)),
-        Ok(Err(error)) => Err(start_failure(&describe(&error))),
-        Err(_) => Err(start_failure("a bug: opening the metadata panicked")),
-    }
+    let broker = match spawn_blocking(open).await {
+        Ok(opened) => opened.map_err(|why| start_failure(&why))?,
+        Err(_) => return Err(start_failure("a bug: opening the metadata panicked")),
+    };
+    follow_metadata(&broker)?;
+    Ok((broker, handle))
+}
+
+/// Applies what the quorum commits, on a thread of its own: neither clients nor links wait for it.
+fn follow_metadata(broker: &Broker) -> Result<(), Failure> {
+    let (runtime, following) = (Handle::current(), broker.run_metadata());
+    std::thread::Builder::new()
+        .name(METADATA_THREAD.to_owned())
+        .spawn(move || runtime.block_on(following))
+        .map(drop)
+        .map_err(|error| start_failure(&format!("a thread does not start: {error}")))
 }
 
 /// Opens the logs, and says how far that is where it takes long.

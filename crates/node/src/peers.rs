@@ -326,4 +326,10 @@ impl PeerService for Service {
             broker.suspect(node);
         }
     }
+
+    fn silent(&self, node: NodeId) {
+        if let Some(broker) = self.broker.get() {
+            broker.misses(node);
+        }
+    }
 }

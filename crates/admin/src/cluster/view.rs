@@ -66,14 +66,7 @@ impl ClusterView for Broker {
     }
 
     fn quorum(&self) -> QuorumFacts {
-        let Some(status) = self.quorum_status() else {
-            let leader = self.active_controller();
-            return QuorumFacts {
-                leader,
-                voters: 1,
-                current: u32::from(leader.is_some()),
-            };
-        };
+        let status = self.quorum_status();
         let voters = status.voters.len();
         let current = match status.leader {
             None => 0,

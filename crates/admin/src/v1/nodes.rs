@@ -1,5 +1,6 @@
 //! `/v1/nodes/{node}/can-stop`, and orders: `POST /v1/nodes/{node}/drain|resume|decommission` and
-//! `POST /v1/chaos/{kill|restart|cut|heal}/{node}`.
+//! `POST /v1/chaos/{kill|restart|cut|heal|slow-disk|fill-disk|mend-disk|flip-bit}/{node}`, with
+//! `?ms=` for how slow, and `?partition=TOPIC/PARTITION` for where to flip a bit.
 //!
 //! Orders must carry the header `X-Plimsoll-Request`, which a page of another origin cannot send
 //! without being allowed to; nobody is.
@@ -8,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use plimsoll_types::NodeId;
 use serde::Serialize;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use super::SCHEMA;
 use crate::admin::Admin;
 use crate::cluster::Gathered;
-use crate::orders::{Order, Orders};
+use crate::orders::{Details, Order, Orders};
 use crate::problem::Problem;
 
 const HEADER: &str = "x-plimsoll-request";
@@ -98,9 +99,10 @@ pub(crate) async fn order(
 pub(crate) async fn chaos(
     State(admin): State<Arc<Admin>>,
     Path((word, node)): Path<(String, String)>,
+    Query(details): Query<Details>,
     headers: HeaderMap,
 ) -> Result<Json<Done>, Problem> {
-    let order = Order::chaos(&word).ok_or_else(|| no_order(&word))?;
+    let order = Order::chaos(&word, details).ok_or_else(|| no_order(&word))?;
     let absent = "only a cluster to play with (plimsoll dev) does this";
     let done = carry_out(admin.chaos(), absent, order, &word, &node, &headers).await;
     admin.gather_anew();

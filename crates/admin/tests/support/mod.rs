@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use plimsoll_admin::{Admin, Bounds, Build, serve};
 use plimsoll_broker::{
-    Advertised, Answer, Broker, BrokerConfig, Clock, Connection, DataDir, GroupConfig,
+    Advertised, Answer, Broker, BrokerConfig, Clock, Connection, DataDir, GroupConfig, Machine,
     NodeIdentity, Workers,
 };
 use plimsoll_controller::{Limits, NodeDefaults};
@@ -125,7 +125,8 @@ impl Node {
 
     pub fn open_broker_with(&self, config: BrokerConfig) -> Arc<Broker> {
         let workers = Arc::new(Inline);
-        Broker::open(config, &self.data, self.clock.clone(), workers).expect("opens")
+        let machine = Machine::new(self.clock.clone(), workers, 1).expect("a thread");
+        Broker::open(config, &self.data, machine).expect("opens")
     }
 
     /// A node that takes traffic, with one topic of two partitions.
@@ -243,6 +244,10 @@ pub fn config() -> BrokerConfig {
         },
         producer_id_expiration: Duration::from_secs(86_400),
         max_open_segments: 100,
+        disk_reserve_bytes: 0,
+        scrub_bytes_per_second: 1 << 20,
+        scrub_interval: Duration::from_secs(3600),
+        cluster: plimsoll_broker::ClusterConfig::agreed(),
         flush_threads: 1,
         recovery_threads: 1,
         settings: Vec::new(),

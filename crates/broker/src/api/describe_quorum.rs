@@ -52,17 +52,7 @@ pub(crate) async fn handle(
 }
 
 fn described(context: &Context) -> PartitionData {
-    let Some(quorum) = context.broker.metadata.quorum() else {
-        let version = signed(context.broker.image().version());
-        let own = context.node();
-        return PartitionData {
-            leader_id: own.to_wire(),
-            high_watermark: version,
-            current_voters: vec![state(own, version)],
-            ..Default::default()
-        };
-    };
-    let status = quorum.status();
+    let status = context.broker.quorum_status();
     let members = |nodes: &mut dyn Iterator<Item = &NodeId>| {
         let known = nodes.map(|node| state(*node, end_of(&status, *node)));
         known.collect()

@@ -30,6 +30,8 @@ const TOPIC_IDS_FROM_VERSION: i16 = 13;
 /// From this version on consumers may be sent to followers.
 const FOLLOWERS_FROM_VERSION: i16 = 11;
 const READ_COMMITTED: i8 = 1;
+/// Where a position is not known.
+const UNKNOWN: i64 = -1;
 
 pub(crate) async fn handle(context: &Context, request: FetchRequest) -> FetchResponse {
     let replica = request.replica_id.max(request.replica_state.replica_id);
@@ -184,10 +186,11 @@ fn nearer(
     if !(marks.log_start..=marks.high_watermark).contains(&from) {
         return None;
     }
+    let high_watermark = told(partition, &marks);
     Some(Box::new(PartitionData {
         partition_index: asked.partition,
-        high_watermark: marks.high_watermark.to_wire(),
-        last_stable_offset: marks.high_watermark.to_wire(),
+        high_watermark,
+        last_stable_offset: high_watermark,
         log_start_offset: marks.log_start.to_wire(),
         preferred_read_replica: nearer.to_wire(),
         records: Some(Records::from(Vec::new())),
@@ -240,10 +243,11 @@ fn diverging(partition: &Partition, asked: &FetchPartition, from: Offset) -> Opt
         return None;
     }
     let marks = partition.watermarks().snapshot();
+    let high_watermark = told(partition, &marks);
     Some(Box::new(PartitionData {
         partition_index: asked.partition,
-        high_watermark: marks.high_watermark.to_wire(),
-        last_stable_offset: marks.high_watermark.to_wire(),
+        high_watermark,
+        last_stable_offset: high_watermark,
         log_start_offset: marks.log_start.to_wire(),
         diverging_epoch: EpochEndOffset {
             epoch: end.epoch.to_wire(),
@@ -302,7 +306,7 @@ fn read(source: &Source, one: &Wanted, max_bytes: usize, total: &mut usize) -> F
                 tracing::warn!(event = "read_failed", partition = %source.partition.id(), %error);
             }
             Err(Box::new(PartitionData {
-                high_watermark: marks.high_watermark.to_wire(),
+                high_watermark: told(&source.partition, &marks),
                 log_start_offset: marks.log_start.to_wire(),
                 ..*refused(one.partition, error.code())
             }))
@@ -317,6 +321,15 @@ fn may_be_committed(source: &Source) -> bool {
         Role::Follower { .. } => true,
         Role::Leader { .. } => source.from <= source.partition.watermarks().snapshot().log_end,
         Role::Idle => false,
+    }
+}
+
+/// What a reader is told of the high watermark. A leader that has not yet learned all that the
+/// one before it had told readers does not know it: no reader is to see it go back.
+fn told(partition: &Partition, marks: &Snapshot) -> i64 {
+    match *partition.role() {
+        Role::Leader { leso, .. } if marks.high_watermark < leso => UNKNOWN,
+        Role::Leader { .. } | Role::Follower { .. } | Role::Idle => marks.high_watermark.to_wire(),
     }
 }
 
@@ -362,16 +375,20 @@ fn answer(
     for (one, found) in wanted.into_iter().zip(round.found) {
         let data = match found {
             Err(refusal) => *refusal,
-            Ok((records, marks)) => PartitionData {
-                partition_index: one.partition,
-                high_watermark: marks.high_watermark.to_wire(),
-                // Without transactions everything below the high watermark is stable.
-                last_stable_offset: marks.high_watermark.to_wire(),
-                log_start_offset: marks.log_start.to_wire(),
-                aborted_transactions: read_committed.then(Vec::new),
-                records,
-                ..Default::default()
-            },
+            Ok((records, marks)) => {
+                let source = one.source.as_ref().ok();
+                let high_watermark = source.map_or(UNKNOWN, |from| told(&from.partition, &marks));
+                PartitionData {
+                    partition_index: one.partition,
+                    high_watermark,
+                    // Without transactions everything below the high watermark is stable.
+                    last_stable_offset: high_watermark,
+                    log_start_offset: marks.log_start.to_wire(),
+                    aborted_transactions: read_committed.then(Vec::new),
+                    records,
+                    ..Default::default()
+                }
+            }
         };
         if let Some(topic) = responses.get_mut(one.topic) {
             topic.partitions.push(data);
@@ -413,7 +430,7 @@ fn refused(partition: i32, code: ErrorCode) -> Refusal {
     Box::new(PartitionData {
         partition_index: partition,
         error_code: code.code(),
-        high_watermark: -1,
+        high_watermark: UNKNOWN,
         ..Default::default()
     })
 }

@@ -24,10 +24,8 @@ pub(crate) async fn handle(
         .change(move |image| Ok((rules::remove_node(image, node)?, ())));
     match removed.await {
         Ok(()) => {
-            if let Some(quorum) = context.broker.metadata.quorum() {
-                // One that was no member of the quorum needs no leave of it.
-                let _ = quorum.remove(node).await;
-            }
+            // One that was no member of the quorum needs no leave of it.
+            let _ = context.broker.metadata.log().remove(node).await;
             UnregisterBrokerResponse::default()
         }
         Err(error) => {

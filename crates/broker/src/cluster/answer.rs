@@ -23,10 +23,7 @@ impl Broker {
                 has_metadata: self.metadata.image().version() > 0,
             }),
             Request::Probe => Reply::Alive,
-            Request::Quorum(payload) => match self.metadata.quorum() {
-                Some(quorum) => Reply::Quorum(quorum.handle(payload).await),
-                None => Reply::failed(FailureCode::Unsupported, "this node is alone"),
-            },
+            Request::Quorum(payload) => Reply::Quorum(self.metadata.log().handle(payload).await),
             Request::Heartbeat(heartbeat) if heartbeat.node == from => {
                 Reply::Heartbeat(self.hear(&heartbeat))
             }

@@ -66,26 +66,14 @@ impl Broker {
     /// Follows who leads the quorum: a new controller is told of this node, and of those that it
     /// misses, without waiting for a clock.
     pub(super) async fn run_leadership(self: Arc<Self>) {
-        let (Some(member), Some(quorum)) = (&self.member, self.metadata.quorum()) else {
-            return;
-        };
-        let mut watch = quorum.watch();
-        let mut known = None;
-        loop {
-            let (leader, term) = {
-                let status = watch.borrow_and_update();
-                (status.leader, status.term)
-            };
-            if known != Some((leader, term)) {
-                known = Some((leader, term));
-                let leader = leader.map(NodeId::get);
-                tracing::info!(event = "quorum_leader", leader, term);
-                member.look.notify();
-                member.beat.notify();
-            }
-            if watch.changed().await.is_err() {
-                return;
-            }
+        let Some(member) = &self.member else { return };
+        let mut known = (None, 0);
+        while let Ok(now) = self.metadata.log().leadership(known).await {
+            known = now;
+            let (leader, term) = (now.0.map(NodeId::get), now.1);
+            tracing::info!(event = "quorum_leader", leader, term);
+            member.look.notify();
+            member.beat.notify();
         }
     }
 
@@ -188,6 +176,7 @@ impl Broker {
                 continue;
             }
             self.settle_cluster().await;
+            self.fill_quorum().await;
             let stable = member.liveness.lock().stable(self.clock.now());
             if !rules::balance_leaders(&self.metadata.image(), &stable).is_empty() {
                 let rule = move |image: &Image| {

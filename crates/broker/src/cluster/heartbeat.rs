@@ -13,8 +13,6 @@ use crate::Broker;
 use crate::catalog::{Hosted, Place};
 use crate::deadline::Deadline;
 
-/// Between two heartbeats.
-const BEAT: Duration = Duration::from_millis(500);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_millis(400);
 /// How many nodes are asked for the controller in one round.
@@ -29,7 +27,10 @@ impl Broker {
         let Some(member) = &self.member else { return };
         loop {
             self.beat(member).await;
-            let mut deadline = Deadline::at(&self.clock, self.clock.now() + BEAT);
+            let mut deadline = Deadline::at(
+                &self.clock,
+                self.clock.now() + self.config.cluster.heartbeat,
+            );
             let _rung = deadline.bound(member.beat.notified()).await;
         }
     }
@@ -41,7 +42,7 @@ impl Broker {
         };
         let sent = self.clock.now();
         let suspects = member.session.suspects(sent, super::SESSION);
-        let recovered = self.is_recovered();
+        let recovered = self.is_recovered() && self.has_told_of_losses(member).await;
         let heartbeat = Heartbeat {
             node: self.config.node,
             broker_epoch,
@@ -52,7 +53,7 @@ impl Broker {
                 0
             },
             drain: member.session.is_draining(),
-            disk: Disk::Healthy,
+            disk: self.disk(),
             offline: self.offline_partitions(),
             suspects,
         };
@@ -100,10 +101,7 @@ impl Broker {
     }
 
     fn voters(&self) -> Vec<NodeId> {
-        let quorum = self.metadata.quorum();
-        quorum.map_or_else(Vec::new, |quorum| {
-            quorum.status().voters.into_keys().collect()
-        })
+        self.metadata.log().status().voters.into_keys().collect()
     }
 
     /// Takes a node's heartbeat, if this node is the active controller.
@@ -134,7 +132,10 @@ impl Broker {
             suspects: heartbeat.suspects.clone(),
         };
         let (node, epoch, now) = (heartbeat.node, heartbeat.broker_epoch, self.clock.now());
-        let eager = facts.drain || !facts.suspects.is_empty();
+        let eager = facts.drain
+            || !facts.suspects.is_empty()
+            || !facts.offline.is_empty()
+            || facts.disk != DiskState::Healthy;
         member.liveness.lock().heartbeat(node, epoch, now, facts);
         if eager {
             self.look(member);
@@ -151,7 +152,7 @@ impl Broker {
     }
 
     /// Replicas of this node that cannot be used.
-    fn offline_partitions(&self) -> Vec<PartitionKey> {
+    pub(super) fn offline_partitions(&self) -> Vec<PartitionKey> {
         let mut offline = Vec::new();
         for topic in self.host.catalog.topics() {
             for ((at, index), hosted) in (0..).zip(0_u32..).zip(&topic.partitions) {

@@ -10,7 +10,9 @@
 
 mod answer;
 mod control;
+mod disk;
 mod heartbeat;
+mod members;
 mod operate;
 mod replication;
 mod session;
@@ -27,18 +29,18 @@ use parking_lot::Mutex;
 use plimsoll_controller::liveness::{Decision, Liveness, LivenessConfig};
 use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, IsrChange};
 use plimsoll_controller::{Changes, Image, Listener, Record, Refusal};
-use plimsoll_quorum::raft;
+use plimsoll_quorum::Snapshot;
 use plimsoll_segment_log::Shutdown;
 use plimsoll_types::{NodeId, PartitionEpoch};
 use plimsoll_watermark::Signal;
 use plimsoll_wire::peer::{Reply, Request};
 
 use crate::Broker;
-use crate::metadata::ChangeError;
+use crate::metadata::{ChangeError, MetadataLog};
 use session::Session;
 pub use session::Trust;
 
-/// How long a node may be silent before it is fenced.
+/// How long a node may be silent before it is fenced, at least: by this a node trusts itself.
 pub(crate) const SESSION: Duration = Duration::from_secs(3);
 /// How long a node must have been well before leaderships go back to it.
 const STABLE: Duration = Duration::from_secs(300);
@@ -75,7 +77,9 @@ pub enum PeerError {
 /// What makes a broker a member of a cluster.
 pub struct Membership {
     /// This node's part of the metadata quorum.
-    pub quorum: raft::Opened,
+    pub log: Arc<dyn MetadataLog>,
+    /// Its newest snapshot.
+    pub snapshot: Option<Snapshot>,
     /// The way to the other nodes.
     pub peers: Arc<dyn Peers>,
     /// Where they reach this one, `HOST:PORT`.
@@ -113,6 +117,7 @@ impl Member {
         peer_address: String,
         dir_id: [u8; 16],
         shutdown: &Shutdown,
+        session: Duration,
     ) -> Self {
         let shutdown = match shutdown {
             Shutdown::First | Shutdown::Clean(_) => rules::Shutdown::Clean,
@@ -120,7 +125,7 @@ impl Member {
             Shutdown::Crash { same_boot: false } => rules::Shutdown::Lossy,
         };
         let config = LivenessConfig {
-            session: SESSION,
+            session,
             stable_after: STABLE,
         };
         Self {
@@ -137,6 +142,11 @@ impl Member {
             beat: Signal::new(),
             look: Signal::new(),
         }
+    }
+
+    /// Lets the next heartbeat go at once.
+    pub(crate) fn hurry(&self) {
+        self.beat.notify();
     }
 
     /// Follows the metadata: tells the peers' addresses.
@@ -204,6 +214,13 @@ impl Broker {
         member.beat.notify();
     }
 
+    /// Follows the metadata, for as long as it is polled: nothing that is committed shows, and no
+    /// change comes through, without. Ends when the quorum does. A node runs one of these, and
+    /// from the start.
+    pub fn run_metadata(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        Arc::clone(&self.metadata).run()
+    }
+
     /// Takes part in the cluster for as long as it is polled: signs of life, and the controller's
     /// duties while the quorum leads here. A node runs one of these, after [`Broker::join`]. It
     /// ends at once where the node is alone.
@@ -211,8 +228,12 @@ impl Broker {
         let mut parts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
         if self.member.is_some() {
             parts.push(Box::pin(Arc::clone(self).run_leadership()));
+            parts.push(Box::pin(Arc::clone(self).run_hosting()));
             parts.push(Box::pin(Arc::clone(self).run_heartbeats()));
             parts.push(Box::pin(Arc::clone(self).run_watch()));
+            parts.push(Box::pin(Arc::clone(self).run_disk()));
+            parts.push(Box::pin(Arc::clone(self).run_room()));
+            parts.push(Box::pin(Arc::clone(self).run_healing()));
             parts.push(Box::pin(Arc::clone(self).run_decisions()));
             parts.push(Box::pin(Arc::clone(self).run_upkeep()));
             parts.push(Box::pin(Arc::clone(self).run_ticks()));
@@ -236,12 +257,16 @@ impl Broker {
     /// A connection to `node` closed, and a new one was refused: it is looked into at once.
     pub fn suspect(&self, node: NodeId) {
         if let Some(member) = &self.member {
-            if let Some(quorum) = self.metadata.quorum() {
-                quorum.suspect(node);
-            }
+            self.metadata.log().suspect(node);
             member.session.suspect(node, self.clock.now());
             member.beat.notify();
         }
+    }
+
+    /// `node` says nothing any more. If it leads the quorum, most voters may agree at once that it
+    /// does not; nothing else follows before its session ends.
+    pub fn misses(&self, node: NodeId) {
+        self.metadata.log().suspect(node);
     }
 
     /// From here on `answer` answers what other nodes ask with [`Broker::ask`]. It may block
@@ -306,12 +331,10 @@ impl Broker {
     /// none.
     pub(crate) async fn change_until_done(
         self: &Arc<Self>,
-        rule: impl Fn(&Image) -> Result<Vec<Record>, Refusal> + Send + Sync + 'static,
+        rule: impl Fn(&Image) -> Result<Vec<Record>, Refusal> + Send + Sync,
     ) -> Result<(), ChangeError<Refusal>> {
-        let rule = Arc::new(rule);
         loop {
-            let rule = Arc::clone(&rule);
-            let made = self.commit(move |image| {
+            let made = self.commit(|image| {
                 let records = rule(image)?;
                 let made = records.len();
                 Ok((records, made))

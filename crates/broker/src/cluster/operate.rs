@@ -10,10 +10,10 @@ use crate::Broker;
 use crate::metadata::ChangeError;
 
 impl Broker {
-    /// How the metadata quorum stands, as far as this node knows; `None` where it is alone.
+    /// How the metadata quorum stands, as far as this node knows.
     #[must_use]
-    pub fn quorum_status(&self) -> Option<Status> {
-        self.metadata.quorum().map(|quorum| quorum.status())
+    pub fn quorum_status(&self) -> Status {
+        self.metadata.log().status()
     }
 
     /// Takes a node's leaderships and keeps it free of them, until [`Broker::resume_node`].
@@ -44,10 +44,8 @@ impl Broker {
             None => Ok(Vec::new()),
         })
         .await?;
-        if let Some(quorum) = self.metadata.quorum() {
-            // One that was no member of the quorum needs no leave of it.
-            let _ = quorum.remove(node).await;
-        }
+        // One that was no member of the quorum needs no leave of it.
+        let _ = self.metadata.log().remove(node).await;
         Ok(())
     }
 }

@@ -5,11 +5,17 @@
 //! or configured are [marked](queue) for the threads that do so. Only replicas that are assigned to
 //! this node are opened; one that is assigned to others is removed once that is committed.
 
+mod device;
+mod drive;
+mod heal;
 mod queue;
 mod replica;
 mod role;
+mod roster;
+mod scrub;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -19,19 +25,30 @@ use plimsoll_controller::{Changes, Image, NodeDefaults, Topic, TopicChange};
 use plimsoll_partition::{PartitionConfig, describe};
 use plimsoll_record_batch::DecodeLimits;
 use plimsoll_replicator::{PeerInfo, Replicas};
+use plimsoll_segment_log::disk::Disk;
 use plimsoll_segment_log::{DataDir, FlushPool, Identity, LogHost};
-use plimsoll_types::NodeId;
+use plimsoll_types::{NodeId, Offset, PartitionKey};
 use plimsoll_watermark::Signal;
 
 use crate::catalog::{Catalog, Hosted, HostedTopic, Leadership, Place, TopicPolicy};
 use crate::clock::Clock;
+pub use device::Device;
+pub(crate) use device::WatchedDisk;
+pub(crate) use heal::Healing;
 use queue::Key;
 pub(crate) use queue::Queue;
+pub(crate) use roster::Roster;
+pub use scrub::ScrubRound;
+pub(crate) use scrub::Scrubbing;
 
 /// What it takes to host partitions.
 pub(crate) struct Host {
     pub(crate) node: NodeId,
     pub(crate) logs: LogHost,
+    /// The file system, as the machine gives it.
+    pub(crate) disk: Arc<dyn Disk>,
+    /// What is known of it.
+    pub(crate) device: Arc<Device>,
     /// The node's, which unlocks it last.
     pub(crate) data: Weak<DataDir>,
     pub(crate) defaults: NodeDefaults,
@@ -49,6 +66,16 @@ pub(crate) struct Host {
     pub(crate) shape: Mutex<Shape>,
     /// Rounds of [`Host::reopen_offline`].
     pub(crate) rounds: AtomicU64,
+    /// Replicas whose log was found damaged or gone when it was opened, and from where on.
+    pub(crate) lost: Mutex<BTreeMap<PartitionKey, Offset>>,
+    /// How often the directory of a replica was found to be unusable.
+    pub(crate) unusable: Mutex<BTreeMap<PartitionKey, u32>>,
+    /// The logs there are, as the file of them says.
+    pub(crate) roster: Mutex<Roster>,
+    pub(crate) healing: Mutex<Healing>,
+    pub(crate) scrubbing: Mutex<Scrubbing>,
+    /// Replicas that came back after a storage error.
+    pub(crate) reopened: AtomicU64,
 }
 
 /// What the catalog follows. Its lock is held while the catalog takes another shape, never across
@@ -74,13 +101,17 @@ pub struct RecoveryProgress {
 
 impl Host {
     /// Opens every replica that `newest` gives to this node, `threads` at a time, also those of
-    /// one topic. From then on images are followed, by as many threads.
+    /// one topic. From then on images are followed: by as many threads where the node is alone,
+    /// else by [`Broker::run_hosting`](crate::Broker::run_hosting).
     pub(crate) fn recover(
         self: &Arc<Self>,
         newest: impl Fn() -> Arc<Image>,
         threads: usize,
         progress: &RecoveryProgress,
     ) {
+        if let Some(data) = self.data.upgrade() {
+            *self.roster.lock() = Roster::read(&*self.disk, data.path());
+        }
         let first = newest();
         self.meet(&first);
         self.open_all(&first, threads, progress);
@@ -88,6 +119,10 @@ impl Host {
         let image = newest();
         self.reshape(&mut shape, &image, &image.changes_since(&first));
         drop(shape);
+        if self.in_cluster {
+            // See `Broker::run_hosting`.
+            return;
+        }
         for number in 0..threads.max(1) {
             let host = Arc::clone(self);
             let work = move || {
@@ -148,7 +183,7 @@ impl Host {
     }
 
     /// Follows the metadata from one image to the next. Does not wait for a disk: see
-    /// [`Host::settle`].
+    /// [`Host::settled`].
     pub(crate) fn follow(&self, image: &Arc<Image>, changes: &Changes) {
         let mut shape = self.shape.lock();
         if changes.nodes_changed {
@@ -172,8 +207,8 @@ impl Host {
     }
 
     /// Waits until what the image of this version asked for is done, or found that it cannot be.
-    pub(crate) fn settle(&self, version: u64) {
-        self.queue.settle(version);
+    pub(crate) async fn settled(&self, version: u64) {
+        std::future::poll_fn(|cx| self.queue.poll_settled(version, cx)).await;
     }
 
     /// Ends the following of images, and waits for what is under way.
@@ -286,7 +321,58 @@ impl Host {
         // No image has such a version.
         let token = u64::MAX - 1 - self.rounds.fetch_add(1, Ordering::Relaxed);
         self.queue.mark(marks, token);
-        self.queue.settle(token);
+        if !self.in_cluster {
+            self.queue.settle(token);
+        }
+    }
+
+    /// Looks how much room there is. Blocks on the machine.
+    pub(crate) fn look_for_room(&self, data: &Path) {
+        self.device.look(&*self.disk, data);
+    }
+
+    /// Writes down which logs there are, if that is another set than before. Blocks on the disk.
+    pub(crate) fn note_logs(&self) {
+        let Some(data) = self.data.upgrade() else {
+            return;
+        };
+        let mut known = self.roster.lock();
+        let mut now = Roster::default();
+        for topic in self.catalog.topics() {
+            for ((at, index), hosted) in (0..).zip(0_u32..).zip(&topic.partitions) {
+                let key = PartitionKey {
+                    topic: topic.id,
+                    index,
+                };
+                let is_there = match hosted {
+                    Hosted::Online(partition) => partition.reader().has_files(),
+                    Hosted::Offline(_) => topic.place(at) != Place::Elsewhere && known.has(key),
+                };
+                if is_there {
+                    now.add(key);
+                }
+            }
+        }
+        if now == *known {
+            return;
+        }
+        match now.write(&*self.disk, data.path()) {
+            Ok(()) => *known = now,
+            Err(error) => tracing::warn!(event = "roster_not_written", %error),
+        }
+    }
+
+    /// Replicas whose log was found damaged or gone, and that nobody was told of yet.
+    pub(crate) fn lost(&self) -> Vec<(PartitionKey, Offset)> {
+        let lost = self.lost.lock();
+        lost.iter().map(|(key, from)| (*key, *from)).collect()
+    }
+
+    /// The controller knows of those: they copy what they lack.
+    pub(crate) fn forget_lost(&self) {
+        for (key, from) in std::mem::take(&mut *self.lost.lock()) {
+            self.found_damage(key, from);
+        }
     }
 
     /// Names directories of partitions that the metadata does not give to this node. They are

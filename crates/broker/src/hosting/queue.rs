@@ -5,8 +5,9 @@
 //! from being looked at.
 
 use std::collections::{HashMap, VecDeque};
+use std::task::{Context, Poll, Waker};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use plimsoll_types::TopicId;
 
 /// A partition among nodes: its topic and index.
@@ -28,9 +29,26 @@ struct State {
     /// Marks and runs of a token. A waiter waits for it to be gone.
     pending: HashMap<u64, usize>,
     stopping: bool,
+    /// Tasks that wait for any of it to move.
+    waiting: Vec<Waker>,
 }
 
 impl State {
+    fn next(&mut self) -> Option<Key> {
+        let key = self.ready.pop_front()?;
+        if let Some(token) = self.marked.remove(&key) {
+            self.running.insert(key, token);
+        }
+        Some(key)
+    }
+
+    fn wait<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        if !self.waiting.iter().any(|known| known.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     fn count(&mut self, token: u64) {
         *self.pending.entry(token).or_default() += 1;
     }
@@ -57,8 +75,15 @@ impl Queue {
             }
             state.count(token);
         }
+        self.tell(state);
+    }
+
+    /// Whoever waits looks again.
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         self.moved.notify_all();
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// The next partition to look at; waits for one. `None`: it is over.
@@ -68,13 +93,22 @@ impl Queue {
             if state.stopping {
                 return None;
             }
-            if let Some(key) = state.ready.pop_front() {
-                if let Some(token) = state.marked.remove(&key) {
-                    state.running.insert(key, token);
-                }
+            if let Some(key) = state.next() {
                 return Some(key);
             }
             self.moved.wait(&mut state);
+        }
+    }
+
+    /// As [`Queue::take`], for a task.
+    pub(super) fn poll_take(&self, cx: &Context<'_>) -> Poll<Option<Key>> {
+        let mut state = self.state.lock();
+        if state.stopping {
+            return Poll::Ready(None);
+        }
+        match state.next() {
+            Some(key) => Poll::Ready(Some(key)),
+            None => state.wait(cx),
         }
     }
 
@@ -87,8 +121,7 @@ impl Queue {
         if state.marked.contains_key(&key) {
             state.ready.push_back(key);
         }
-        drop(state);
-        self.moved.notify_all();
+        self.tell(state);
     }
 
     /// Waits until every partition that was marked on behalf of `token` was looked at, or it is
@@ -100,11 +133,21 @@ impl Queue {
         }
     }
 
+    /// As [`Queue::settle`], for a task.
+    pub(super) fn poll_settled(&self, token: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.pending.contains_key(&token) && !state.stopping {
+            return state.wait(cx);
+        }
+        Poll::Ready(())
+    }
+
     /// Ends it, and waits for what is under way.
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.stopping = true;
-        self.moved.notify_all();
+        self.tell(state);
+        let mut state = self.state.lock();
         while !state.running.is_empty() {
             self.moved.wait(&mut state);
         }
@@ -130,6 +173,23 @@ mod tests {
         queue.settle(2);
         queue.stop();
         assert_eq!(queue.take(), None);
+    }
+
+    #[test]
+    fn task_that_waits_is_woken_by_whatever_moves() {
+        let queue = Queue::default();
+        let cx = Context::from_waker(Waker::noop());
+        assert!(queue.poll_take(&cx).is_pending());
+        queue.mark([A], 1);
+        assert!(queue.state.lock().waiting.is_empty(), "it was woken");
+        assert!(queue.poll_settled(1, &cx).is_pending());
+        assert_eq!(queue.poll_take(&cx), Poll::Ready(Some(A)));
+        assert!(queue.poll_settled(1, &cx).is_pending(), "one at work");
+        queue.done(A);
+        assert!(queue.state.lock().waiting.is_empty(), "it was woken");
+        assert!(queue.poll_settled(1, &cx).is_ready());
+        queue.stop();
+        assert_eq!(queue.poll_take(&cx), Poll::Ready(None));
     }
 
     #[test]

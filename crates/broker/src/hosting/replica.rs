@@ -2,13 +2,15 @@
 
 use plimsoll_controller::TopicConfig;
 use plimsoll_controller::config::Durability as TopicDurability;
+use plimsoll_controller::rules::is_internal;
 use plimsoll_controller::{Image, Topic};
 use plimsoll_partition::{
-    Cleanup, Durability, Opened, Partition, PartitionConfig, PartitionId, Recovery, describe,
+    Cleanup, Durability, OpenError, Opened, Partition, PartitionConfig, PartitionId, Recovery,
+    describe,
 };
 use plimsoll_record_batch::DecodeLimits;
-use plimsoll_segment_log::{Identity, LogConfig};
-use plimsoll_types::PartitionKey;
+use plimsoll_segment_log::{Identity, LogConfig, OpenError as LogOpenError};
+use plimsoll_types::{Offset, PartitionKey};
 
 use super::queue::Key;
 use super::{Host, Place};
@@ -113,6 +115,13 @@ impl Host {
             index: number,
         };
         let name = id.to_string();
+        let key = PartitionKey {
+            topic: topic.id,
+            index: number,
+        };
+        if is_internal(topic.name.as_str()) {
+            self.device.favour(super::roster::name(key));
+        }
         match Partition::open_idle(
             &self.logs,
             &data,
@@ -126,12 +135,25 @@ impl Host {
                 recovery,
             }) => {
                 report(&name, &recovery);
+                self.unusable.lock().remove(&key);
+                let damaged = recovery.damage.first().map(|damage| damage.from);
+                let gone = self.roster.lock().has(key) && !partition.reader().has_files();
+                if gone {
+                    tracing::error!(event = "log_gone", partition = %name);
+                }
+                if let Some(from) = damaged.or(gone.then_some(Offset::ZERO)) {
+                    self.lost.lock().insert(key, from);
+                }
                 self.take_role(&partition, (topic.id, number), image);
                 Hosted::Online(partition)
             }
             Err(error) => {
                 let why = describe(&error);
                 tracing::error!(event = "replica_offline", partition = %name, error = %why);
+                self.lost.lock().insert(key, Offset::ZERO);
+                if !matches!(error, OpenError::Log(LogOpenError::Io { .. })) {
+                    *self.unusable.lock().entry(key).or_default() += 1;
+                }
                 Hosted::Offline(why.into())
             }
         }

@@ -1,21 +1,20 @@
 //! Taking the committed entries in order: each makes the next image, or nothing.
-//!
-//! Where a node is alone, whoever waits for an entry takes it off the stream; in a cluster a thread
-//! does, because entries come from others too.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use plimsoll_controller::Image;
 use plimsoll_partition::describe;
-use plimsoll_quorum::raft::{self, Event};
-use plimsoll_quorum::{Committed, Entry, Snapshot};
+use plimsoll_quorum::raft::Event;
+use plimsoll_quorum::{Entry, Snapshot};
 
 use super::log::Fault;
 use super::transaction::{self, Applied, Ticket};
 use super::{Metadata, MetadataError, codec};
+use crate::deadline::Deadline;
 
 /// How long an entry that is committed may take to be applied here.
 const REACH: Duration = Duration::from_secs(10);
@@ -23,14 +22,14 @@ const REACH: Duration = Duration::from_secs(10);
 /// What is applied so far.
 #[derive(Default)]
 pub(super) struct Applier {
-    /// Where a node is alone.
-    pub(super) committed: Option<Committed>,
     /// The last entry that was applied or void.
     pub(super) index: u64,
     /// What became of this node's own transactions, for those who wait.
-    pub(super) outcomes: HashMap<u64, Outcome>,
+    pub(super) outcomes: BTreeMap<u64, Outcome>,
     /// Why nothing is applied any more.
     pub(super) halted: Option<Arc<str>>,
+    /// Who is to be woken when something was applied.
+    waiting: Vec<Waker>,
 }
 
 /// What became of a transaction.
@@ -84,34 +83,108 @@ impl Drop for Tickets<'_> {
     }
 }
 
+impl Applier {
+    pub(super) fn starting_at(index: u64) -> Self {
+        Self {
+            index,
+            ..Self::default()
+        }
+    }
+
+    fn wake_me(&mut self, cx: &Context<'_>) {
+        if !self.waiting.iter().any(|known| known.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
+    }
+}
+
 impl Metadata {
     /// Returns once everything up to the entry `index` is applied.
-    pub(super) fn reach(&self, index: u64) -> Result<(), Fault> {
-        let mut applier = self.applier.lock();
-        while applier.index < index {
-            if let Some(why) = &applier.halted {
-                return Err(Fault::Failed(why.to_string().into()));
+    pub(super) async fn reach(&self, index: u64) -> Result<(), Fault> {
+        let mut deadline = Deadline::at(&self.clock, self.clock.now() + REACH);
+        let reached = std::future::poll_fn(|cx| {
+            let mut applier = self.applier.lock();
+            if applier.index >= index {
+                return Poll::Ready(Ok(()));
             }
-            if applier.committed.is_some() {
-                self.take_next(&mut applier)?;
-            } else if self.moved.wait_for(&mut applier, REACH).timed_out() {
-                return Err(Fault::Unknown);
+            if let Some(why) = &applier.halted {
+                return Poll::Ready(Err(Fault::Failed(why.to_string().into())));
+            }
+            applier.wake_me(cx);
+            Poll::Pending
+        });
+        deadline.bound(reached).await.unwrap_or(Err(Fault::Unknown))
+    }
+
+    /// Waits for `time`, or until something is applied.
+    pub(super) async fn pause(&self, time: Duration) {
+        let before = self.applier.lock().index;
+        let mut deadline = Deadline::at(&self.clock, self.clock.now() + time);
+        let moved = std::future::poll_fn(|cx| {
+            let mut applier = self.applier.lock();
+            if applier.index > before || applier.halted.is_some() {
+                return Poll::Ready(());
+            }
+            applier.wake_me(cx);
+            Poll::Pending
+        });
+        // Either is the end of it.
+        let _moved = deadline.bound(moved).await;
+    }
+
+    /// Applies what is committed, as it comes, until the log ends or something does not apply.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            let event = self.log.next().await;
+            let (over, waiting) = {
+                let mut applier = self.applier.lock();
+                let taken = match &event {
+                    Ok(Event::Entry(entry)) => self.take(&mut applier, entry),
+                    Ok(Event::Snapshot(snapshot)) => self.replace(&mut applier, snapshot),
+                    Err(stopped) => {
+                        applier.halted = Some(Arc::clone(&stopped.reason));
+                        Ok(())
+                    }
+                };
+                if let Err(error) = taken {
+                    let error = describe(&error);
+                    tracing::error!(event = "metadata_not_applied", %error);
+                    applier.halted = Some(error.into());
+                }
+                let waiting = std::mem::take(&mut applier.waiting);
+                (applier.halted.is_some(), waiting)
+            };
+            waiting.into_iter().for_each(Waker::wake);
+            if over {
+                return;
+            }
+            if self.log.wants_snapshot() {
+                self.snapshot().await;
             }
         }
-        Ok(())
     }
 
-    fn take_next(&self, applier: &mut MutexGuard<'_, Applier>) -> Result<(), Fault> {
-        let Some(committed) = &applier.committed else {
-            return Ok(());
+    /// Keeps a snapshot of the newest image, where blocking work is done. A failed one costs only
+    /// space: the log before it still stands.
+    async fn snapshot(self: &Arc<Self>) {
+        let metadata = Arc::clone(self);
+        let work = move || {
+            let snapshot = {
+                let applier = metadata.applier.lock();
+                let index = applier.index;
+                let image = metadata.image.load_full();
+                drop(applier);
+                let bytes = codec::encode_snapshot(&image);
+                Snapshot { index, bytes }
+            };
+            if let Err(error) = metadata.log.install_snapshot(&snapshot) {
+                tracing::warn!(event = "metadata_snapshot_failed", error = %describe(&error));
+            }
         };
-        let failed = |error: Box<dyn std::error::Error>| Fault::Failed(error);
-        let entry = committed.next().map_err(|stopped| failed(stopped.into()))?;
-        self.take(applier, &entry)
-            .map_err(|error| failed(error.into()))
+        self.workers.run(Box::new(work)).await;
     }
 
-    pub(super) fn take(&self, applier: &mut Applier, entry: &Entry) -> Result<(), MetadataError> {
+    fn take(&self, applier: &mut Applier, entry: &Entry) -> Result<(), MetadataError> {
         let before = self.image.load_full();
         let (applied, ticket) = apply(&before, entry)?;
         applier.index = entry.index;
@@ -120,9 +193,8 @@ impl Metadata {
             let after: Arc<Image> = Arc::from(after);
             outcome = Outcome::Moved(after.version());
             self.publish(&before, &after);
-            self.snapshot_if_worth_it(&after, entry.index);
         }
-        if let Some(ticket) = ticket.filter(|ticket| ticket.proposer == self.node)
+        if ticket.proposer == self.node
             && let Some(awaited) = applier.outcomes.get_mut(&ticket.number)
         {
             *awaited = outcome;
@@ -146,50 +218,15 @@ impl Metadata {
     }
 }
 
-/// Takes events for as long as there are some; the body of a thread.
-pub(super) fn run(metadata: &Weak<Metadata>, committed: &raft::Committed) {
-    loop {
-        let event = committed.next();
-        let Some(metadata) = metadata.upgrade() else {
-            return;
-        };
-        let mut applier = metadata.applier.lock();
-        let taken = match &event {
-            Ok(Event::Entry(entry)) => metadata.take(&mut applier, entry),
-            Ok(Event::Snapshot(snapshot)) => metadata.replace(&mut applier, snapshot),
-            Err(stopped) => {
-                applier.halted = Some(Arc::clone(&stopped.reason));
-                Ok(())
-            }
-        };
-        if let Err(error) = taken {
-            let error = describe(&error);
-            tracing::error!(event = "metadata_not_applied", %error);
-            applier.halted = Some(error.into());
-        }
-        let over = applier.halted.is_some();
-        drop(applier);
-        metadata.moved.notify_all();
-        if over {
-            return;
-        }
-    }
-}
-
 pub(super) fn decode(snapshot: &Snapshot) -> Result<Image, MetadataError> {
     let index = snapshot.index;
     codec::decode_snapshot(&snapshot.bytes).map_err(|source| MetadataError::Entry { index, source })
 }
 
-pub(super) fn apply(
-    image: &Image,
-    entry: &Entry,
-) -> Result<(Applied, Option<Ticket>), MetadataError> {
+fn apply(image: &Image, entry: &Entry) -> Result<(Applied, Ticket), MetadataError> {
     let index = entry.index;
     let transaction = transaction::decode(&entry.bytes)
         .map_err(|source| MetadataError::Entry { index, source })?;
-    let applied = transaction
-        .apply(image)
-        .map_err(|source| MetadataError::Misfit { index, source })?;
+    let applied = transaction.apply(image);
     Ok((applied, transaction.ticket))
 }

@@ -1,14 +1,121 @@
-//! The log behind the metadata: a node's own where it is alone, the quorum's in a cluster.
+//! The log behind the metadata: what the broker asks of the quorum that it is part of.
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use plimsoll_quorum::raft::{self, QuorumError, Role};
-use plimsoll_quorum::{Quorum, Room, Snapshot, Stopped};
+use plimsoll_quorum::raft::{self, Event, QuorumError, Status};
+use plimsoll_quorum::{Room, Snapshot, SnapshotError, Stopped};
 use plimsoll_types::NodeId;
 
-/// Where entries are proposed.
-pub(super) enum Log {
-    Lone(Quorum),
-    Cluster(raft::Quorum),
+/// A node's part of the metadata quorum, as the broker uses it. [`raft::Opened`] is one.
+#[async_trait]
+pub trait MetadataLog: Send + Sync {
+    /// Puts an entry into the log, here or at the leader; its index once it is committed.
+    async fn propose(&self, entry: Bytes, room: Room) -> Result<u64, QuorumError>;
+
+    /// The index up to which this node must have applied the log to know all that was committed
+    /// when this began.
+    async fn read_barrier(&self) -> Result<u64, QuorumError>;
+
+    /// The next of what is committed, in order. One task asks.
+    async fn next(&self) -> Result<Event, Stopped>;
+
+    /// How the quorum stands, as far as this node knows.
+    fn status(&self) -> Status;
+
+    /// Who leads, and in which term, as soon as it is not `known` any more.
+    async fn leadership(
+        &self,
+        known: (Option<NodeId>, u64),
+    ) -> Result<(Option<NodeId>, u64), Stopped>;
+
+    /// Why this node takes no part any more, if so.
+    fn stopped(&self) -> Option<Stopped>;
+
+    /// Whether enough log has gathered for a snapshot.
+    fn wants_snapshot(&self) -> bool;
+
+    /// Keeps what all entries up to an applied one amount to. Blocks.
+    fn install_snapshot(&self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
+
+    /// Answers another node's part of the quorum.
+    async fn handle(&self, request: Bytes) -> Bytes;
+
+    /// The process of `node` is gone.
+    fn suspect(&self, node: NodeId);
+
+    /// Makes a learner a voter.
+    async fn promote(&self, node: NodeId) -> Result<(), QuorumError>;
+
+    /// Takes a node out of the quorum.
+    async fn remove(&self, node: NodeId) -> Result<(), QuorumError>;
+
+    /// Takes no part any more; returns once its files are closed. Blocks.
+    fn shutdown(&self);
+}
+
+#[async_trait]
+impl MetadataLog for raft::Opened {
+    async fn propose(&self, entry: Bytes, room: Room) -> Result<u64, QuorumError> {
+        self.quorum.propose(entry, room).await
+    }
+
+    async fn read_barrier(&self) -> Result<u64, QuorumError> {
+        self.quorum.read_barrier().await
+    }
+
+    async fn next(&self) -> Result<Event, Stopped> {
+        std::future::poll_fn(|cx| self.committed.poll_next(cx)).await
+    }
+
+    fn status(&self) -> Status {
+        self.quorum.status()
+    }
+
+    async fn leadership(
+        &self,
+        known: (Option<NodeId>, u64),
+    ) -> Result<(Option<NodeId>, u64), Stopped> {
+        let mut watch = self.quorum.watch_leader();
+        match watch.wait_for(|now| *now != known).await {
+            Ok(now) => Ok(*now),
+            Err(_) => {
+                let reason = "its thread ended".into();
+                Err(self.quorum.stopped().unwrap_or(Stopped { reason }))
+            }
+        }
+    }
+
+    fn stopped(&self) -> Option<Stopped> {
+        self.quorum.stopped()
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        self.quorum.wants_snapshot()
+    }
+
+    fn install_snapshot(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        self.quorum.install_snapshot(snapshot)
+    }
+
+    async fn handle(&self, request: Bytes) -> Bytes {
+        self.quorum.handle(request).await
+    }
+
+    fn suspect(&self, node: NodeId) {
+        self.quorum.suspect(node);
+    }
+
+    async fn promote(&self, node: NodeId) -> Result<(), QuorumError> {
+        self.quorum.promote(node).await
+    }
+
+    async fn remove(&self, node: NodeId) -> Result<(), QuorumError> {
+        self.quorum.remove(node).await
+    }
+
+    fn shutdown(&self) {
+        self.quorum.shutdown();
+    }
 }
 
 /// Why an entry is not known to be committed.
@@ -19,7 +126,7 @@ pub(super) enum Fault {
     /// It may still come.
     Unknown,
     /// Nothing was done, or nothing will be any more.
-    Failed(Box<dyn std::error::Error>),
+    Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<QuorumError> for Fault {
@@ -28,72 +135,6 @@ impl From<QuorumError> for Fault {
             QuorumError::NoLeader | QuorumError::Busy => Self::NotNow,
             QuorumError::Unknown { .. } => Self::Unknown,
             error => Self::Failed(error.into()),
-        }
-    }
-}
-
-impl Log {
-    /// Puts an entry into the log and waits until it is committed.
-    pub(super) fn propose(&self, room: Room, entry: Bytes) -> Result<u64, Fault> {
-        match self {
-            Self::Lone(quorum) => {
-                let proposal = quorum.propose_within(room, entry);
-                let proposal = proposal.map_err(|error| Fault::Failed(error.into()))?;
-                proposal.wait().map_err(|error| Fault::Failed(error.into()))
-            }
-            Self::Cluster(quorum) => Ok(quorum.propose(entry, room).wait()?),
-        }
-    }
-
-    /// The index up to which this node must have applied the log to know all that is committed
-    /// now; `None` where it always does.
-    pub(super) fn barrier(&self) -> Result<Option<u64>, Fault> {
-        match self {
-            Self::Lone(_) => Ok(None),
-            Self::Cluster(quorum) => Ok(Some(quorum.read_barrier().wait()?)),
-        }
-    }
-
-    /// The term in which this node leads the quorum, if it does.
-    pub(super) fn leading_term(&self) -> Option<u64> {
-        match self {
-            Self::Lone(_) => Some(0),
-            Self::Cluster(quorum) => {
-                let status = quorum.status();
-                (status.role == Role::Leader).then_some(status.term)
-            }
-        }
-    }
-
-    /// Who leads the quorum, as far as this node, which is `me`, knows.
-    pub(super) fn leader(&self, me: NodeId) -> Option<NodeId> {
-        match self {
-            Self::Lone(_) => Some(me),
-            Self::Cluster(quorum) => quorum.status().leader,
-        }
-    }
-
-    pub(super) fn stopped(&self) -> Option<Stopped> {
-        match self {
-            Self::Lone(quorum) => quorum.stopped(),
-            Self::Cluster(quorum) => quorum.stopped(),
-        }
-    }
-
-    pub(super) fn wants_snapshot(&self) -> bool {
-        match self {
-            Self::Lone(quorum) => quorum.wants_snapshot(),
-            Self::Cluster(quorum) => quorum.wants_snapshot(),
-        }
-    }
-
-    pub(super) fn install_snapshot(
-        &self,
-        snapshot: &Snapshot,
-    ) -> Result<(), plimsoll_quorum::SnapshotError> {
-        match self {
-            Self::Lone(quorum) => quorum.install_snapshot(snapshot),
-            Self::Cluster(quorum) => quorum.install_snapshot(snapshot),
         }
     }
 }

@@ -12,28 +12,34 @@
 mod applier;
 mod codec;
 mod log;
+mod lone;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod turn;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
-use plimsoll_controller::{Changes, Image, Misfit, Record};
+use parking_lot::Mutex;
+use plimsoll_controller::{Changes, Image, Record};
 use plimsoll_partition::describe;
-use plimsoll_quorum::{Limits, Room, Snapshot, Stopped, raft};
+use plimsoll_quorum::raft::Role;
+use plimsoll_quorum::{Room, Snapshot, Stopped};
 use plimsoll_types::NodeId;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Workers};
+use crate::deadline::Deadline;
 use applier::{Applier, Tickets};
 pub use codec::CodecError;
-use log::{Fault, Log};
-use transaction::{Applied, Ticket};
+use log::Fault;
+pub use log::MetadataLog;
+pub(crate) use lone::{block_on, open as open_lone};
+use transaction::Ticket;
+use turn::Turn;
 
 /// Where the metadata log lives in a data directory.
 pub(crate) const METADATA_DIR: &str = "metadata";
@@ -53,13 +59,12 @@ type Follow = Box<dyn Fn(&Arc<Image>, &Changes) + Send + Sync>;
 pub(crate) struct Metadata {
     node: NodeId,
     clock: Arc<dyn Clock>,
+    workers: Arc<dyn Workers>,
     image: ArcSwap<Image>,
-    log: Log,
+    log: Arc<dyn MetadataLog>,
     /// One change of this node at a time: they would only make each other void.
-    turn: Mutex<()>,
+    turn: Turn,
     applier: Mutex<Applier>,
-    /// Rung when something was applied.
-    moved: Condvar,
     next_ticket: AtomicU64,
     follow: OnceLock<Follow>,
     /// Whether it was logged that nothing can be changed any more.
@@ -108,9 +113,6 @@ pub enum MetadataError {
     /// The log did not open.
     #[error(transparent)]
     Quorum(#[from] plimsoll_quorum::OpenError),
-    /// The machine gives no thread.
-    #[error("no thread for following the metadata")]
-    Thread(#[source] std::io::Error),
     /// An entry cannot be read.
     #[error("entry {index} of the metadata log cannot be read")]
     Entry {
@@ -119,96 +121,36 @@ pub enum MetadataError {
         /// Why.
         source: CodecError,
     },
-    /// A record does not fit those before it.
-    #[error("entry {index} of the metadata log contradicts those before it")]
-    Misfit {
-        /// Which entry.
-        index: u64,
-        /// How.
-        source: Misfit,
-    },
 }
 
 impl Metadata {
-    /// Reads the metadata log below `data_dir`, for `node`, which is alone. Blocks on the disk.
-    pub(crate) fn open(
-        data_dir: &Path,
+    /// Follows `log` for `node`, from its newest snapshot on; what was committed behind that comes
+    /// while [`Metadata::run`] runs.
+    pub(crate) fn new(
+        log: Arc<dyn MetadataLog>,
+        snapshot: Option<&Snapshot>,
         node: NodeId,
         clock: Arc<dyn Clock>,
+        workers: Arc<dyn Workers>,
     ) -> Result<Arc<Self>, MetadataError> {
-        let opened = plimsoll_quorum::open(&data_dir.join(METADATA_DIR), Limits::default())?;
-        if opened.recovery.cut_bytes > 0 {
-            let bytes = opened.recovery.cut_bytes;
-            tracing::info!(event = "metadata_torn_tail_cut", bytes);
-        }
-        let (mut image, mut index) = match &opened.snapshot {
+        let (image, index) = match snapshot {
             None => (Image::default(), 0),
             Some(snapshot) => (applier::decode(snapshot)?, snapshot.index),
         };
-        for entry in opened.entries {
-            index = entry.index;
-            if let (Applied::Moved(after), _) = applier::apply(&image, &entry)? {
-                image = *after;
-            }
-        }
-        let applier = Applier {
-            committed: Some(opened.committed),
-            index,
-            ..Applier::default()
-        };
-        Ok(Arc::new(Self::new(
-            node,
-            clock,
-            image,
-            Log::Lone(opened.quorum),
-            applier,
-        )))
-    }
-
-    /// Follows the log of the quorum that `opened` is part of, for `node`. What was committed
-    /// before comes by and by; see [`Metadata::catch_up`].
-    pub(crate) fn join(
-        opened: raft::Opened,
-        node: NodeId,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Arc<Self>, MetadataError> {
-        if opened.recovery.cut_bytes > 0 {
-            let bytes = opened.recovery.cut_bytes;
-            tracing::info!(event = "metadata_torn_tail_cut", bytes);
-        }
-        let (image, index) = match &opened.snapshot {
-            None => (Image::default(), 0),
-            Some(snapshot) => (applier::decode(snapshot)?, snapshot.index),
-        };
-        let applier = Applier {
-            index,
-            ..Applier::default()
-        };
-        let log = Log::Cluster(opened.quorum);
-        let metadata = Arc::new(Self::new(node, clock, image, log, applier));
-        let (follower, committed) = (Arc::downgrade(&metadata), opened.committed);
-        std::thread::Builder::new()
-            .name("metadata".to_owned())
-            .spawn(move || applier::run(&follower, &committed))
-            .map_err(MetadataError::Thread)?;
-        Ok(metadata)
-    }
-
-    fn new(node: NodeId, clock: Arc<dyn Clock>, image: Image, log: Log, applier: Applier) -> Self {
         // Drawn, so that no transaction of an earlier process of this node has the same.
         let (first, _) = uuid::Uuid::new_v4().as_u64_pair();
-        Self {
+        Ok(Arc::new(Self {
             node,
             clock,
+            workers,
             image: ArcSwap::from_pointee(image),
             log,
-            turn: Mutex::new(()),
-            applier: Mutex::new(applier),
-            moved: Condvar::new(),
+            turn: Turn::default(),
+            applier: Mutex::new(Applier::starting_at(index)),
             next_ticket: AtomicU64::new(first),
             follow: OnceLock::new(),
             told_of_stop: AtomicBool::new(false),
-        }
+        }))
     }
 
     /// From here on `follow` is called with each new image, in order, and with what is new in it,
@@ -238,39 +180,41 @@ impl Metadata {
         self.image.load_full()
     }
 
-    /// The term in which this node leads the quorum, if it does.
+    /// The term in which this node leads the quorum, if it does and most voters answer it.
     pub(crate) fn leading_term(&self) -> Option<u64> {
-        self.log.leading_term()
+        let status = self.log.status();
+        let leads = status.role == Role::Leader && status.leader == Some(self.node);
+        leads.then_some(status.term)
     }
 
     /// Who leads the quorum, as far as is known here.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        self.log.leader(self.node)
+        self.log.status().leader
     }
 
-    /// The quorum, in a cluster.
-    pub(crate) fn quorum(&self) -> Option<&raft::Quorum> {
-        match &self.log {
-            Log::Lone(_) => None,
-            Log::Cluster(quorum) => Some(quorum),
-        }
+    /// This node's part of the quorum.
+    pub(crate) fn log(&self) -> &Arc<dyn MetadataLog> {
+        &self.log
     }
 
-    /// Returns once the image holds all that was committed before the call. Blocks.
-    fn catch_up(&self) -> Result<(), Fault> {
-        match self.log.barrier()? {
-            Some(index) => self.reach(index),
-            None => Ok(()),
-        }
+    /// Returns once the image holds all that was committed before the call.
+    async fn catch_up(&self) -> Result<(), Fault> {
+        let index = self.log.read_barrier().await?;
+        self.reach(index).await
     }
 
     /// Makes the records of `rule` durable and publishes the next image; what follows from it has
-    /// been set going when this returns. Blocks.
-    pub(crate) fn change<T, R>(
+    /// been set going when this returns.
+    pub(crate) async fn change<T, R>(
         &self,
-        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R>,
-    ) -> Result<Changed<T>, ChangeError<R>> {
-        let Some(_turn) = self.turn.try_lock_for(TURN) else {
+        rule: impl Fn(&Image) -> Result<(Vec<Record>, T), R> + Send,
+    ) -> Result<Changed<T>, ChangeError<R>>
+    where
+        T: Send,
+        R: Send,
+    {
+        let mut patience = Deadline::at(&self.clock, self.clock.now() + TURN);
+        let Some(_turn) = patience.bound(self.turn.take()).await else {
             return Err(ChangeError::Busy);
         };
         let mut tickets = Tickets::new(&self.applier);
@@ -280,11 +224,11 @@ impl Metadata {
         let mut fresh = self.leading_term().is_some();
         while tried.len() < MAX_TRIES {
             if !fresh {
-                match self.catch_up() {
+                match self.catch_up().await {
                     Ok(()) => fresh = true,
                     Err(Fault::Failed(error)) => return Err(self.failed(&*error)),
                     Err(Fault::NotNow | Fault::Unknown) if self.clock.now() < given_up => {
-                        self.pause();
+                        self.pause(PAUSE).await;
                         continue;
                     }
                     Err(Fault::NotNow | Fault::Unknown) => return Err(ChangeError::NoController),
@@ -304,6 +248,7 @@ impl Metadata {
             for record in &records {
                 after.apply(record).map_err(|error| storage(&error))?;
             }
+            drop(after);
             let ticket = Ticket {
                 proposer: self.node,
                 number: self.next_ticket.fetch_add(1, Ordering::Relaxed),
@@ -311,7 +256,7 @@ impl Metadata {
             tickets.expect(ticket.number);
             tried.push(Some(outcome));
             let entry = transaction::encode(before.version(), ticket, &records);
-            match self.propose(room_for(&records), entry) {
+            match self.propose(room_for(&records), entry).await {
                 Ok(()) => {
                     if let Some(changed) = changed(&tickets, &mut tried) {
                         return Ok(changed);
@@ -320,7 +265,7 @@ impl Metadata {
                 Err(Fault::Failed(error)) => return Err(self.failed(&*error)),
                 Err(Fault::NotNow | Fault::Unknown) => {
                     fresh = false;
-                    self.pause();
+                    self.pause(PAUSE).await;
                 }
             }
         }
@@ -328,18 +273,12 @@ impl Metadata {
     }
 
     /// Commits an entry and applies the log up to it.
-    fn propose(&self, room: Room, entry: Bytes) -> Result<(), Fault> {
-        let index = self.log.propose(room, entry)?;
-        self.reach(index)
+    async fn propose(&self, room: Room, entry: Bytes) -> Result<(), Fault> {
+        let index = self.log.propose(entry, room).await?;
+        self.reach(index).await
     }
 
-    /// Waits a little, or until something is applied.
-    fn pause(&self) {
-        let mut applier = self.applier.lock();
-        self.moved.wait_for(&mut applier, PAUSE);
-    }
-
-    fn failed<R>(&self, error: &dyn std::error::Error) -> ChangeError<R> {
+    fn failed<R>(&self, error: &(dyn std::error::Error + Send + Sync + 'static)) -> ChangeError<R> {
         if let Some(Stopped { reason }) = self.stopped()
             && !self.told_of_stop.swap(true, Ordering::Relaxed)
         {
@@ -348,25 +287,9 @@ impl Metadata {
         storage(error)
     }
 
-    /// A failed snapshot costs only space: the log before it still stands.
-    fn snapshot_if_worth_it(&self, image: &Image, index: u64) {
-        if !self.log.wants_snapshot() {
-            return;
-        }
-        let snapshot = Snapshot {
-            index,
-            bytes: codec::encode_snapshot(image),
-        };
-        if let Err(error) = self.log.install_snapshot(&snapshot) {
-            tracing::warn!(event = "metadata_snapshot_failed", error = %describe(&error));
-        }
-    }
-
     /// Takes no more part in the quorum. Blocks until its files are closed.
     pub(crate) fn close(&self) {
-        if let Log::Cluster(quorum) = &self.log {
-            quorum.shutdown();
-        }
+        self.log.shutdown();
     }
 }
 

@@ -3,16 +3,15 @@
 //! A change is made of records that some node's rule made for an image of a certain version. The
 //! entry says which, and every node applies it only to an image of just that version: so a rule
 //! runs as if nobody else changed anything meanwhile, wherever it ran, and an entry that was
-//! proposed twice, or late, is void everywhere alike. Entries of before there were several nodes
-//! hold records alone, and always apply.
+//! proposed twice, or late, is void everywhere alike.
 //!
 //! ```text
 //! tag 0xfe u8 | expected version u64 | proposer u32 | ticket u64 | records, as `codec` has them
 //! ```
-//! Numbers are little-endian. No list of records begins with the tag.
+//! Numbers are little-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use plimsoll_controller::{Image, Misfit, Record};
+use plimsoll_controller::{Image, Record};
 use plimsoll_types::NodeId;
 
 use super::codec::{self, CodecError};
@@ -30,9 +29,9 @@ pub(super) struct Ticket {
 /// One entry, decoded.
 #[derive(Debug, PartialEq)]
 pub(super) struct Transaction {
-    /// The version of the image that the records were made for; `None` in old entries.
-    pub(super) expected: Option<u64>,
-    pub(super) ticket: Option<Ticket>,
+    /// The version of the image that the records were made for.
+    pub(super) expected: u64,
+    pub(super) ticket: Ticket,
     pub(super) records: Vec<Record>,
 }
 
@@ -56,26 +55,22 @@ pub(super) fn encode(expected: u64, ticket: Ticket, records: &[Record]) -> Bytes
 }
 
 pub(super) fn decode(entry: &Bytes) -> Result<Transaction, CodecError> {
-    if entry.first() != Some(&TAG) {
-        return Ok(Transaction {
-            expected: None,
-            ticket: None,
-            records: codec::decode(entry)?,
-        });
-    }
     let what = "a transaction's head";
     let short = || CodecError::Short { what };
-    let rest = entry.get(1..).ok_or_else(short)?;
+    let (tag, rest) = entry.split_first().ok_or_else(short)?;
+    if *tag != TAG {
+        return Err(CodecError::Range { what });
+    }
     let (expected, rest) = rest.split_first_chunk().ok_or_else(short)?;
     let (proposer, rest) = rest.split_first_chunk().ok_or_else(short)?;
     let (number, records) = rest.split_first_chunk().ok_or_else(short)?;
     let proposer = NodeId::new(u32::from_le_bytes(*proposer));
     Ok(Transaction {
-        expected: Some(u64::from_le_bytes(*expected)),
-        ticket: Some(Ticket {
+        expected: u64::from_le_bytes(*expected),
+        ticket: Ticket {
             proposer: proposer.ok_or(CodecError::Range { what })?,
             number: u64::from_le_bytes(*number),
-        }),
+        },
         records: codec::decode(&entry.slice_ref(records))?,
     })
 }
@@ -83,24 +78,16 @@ pub(super) fn decode(entry: &Bytes) -> Result<Transaction, CodecError> {
 impl Transaction {
     /// Applies all records or none. Only what is in the entry and the image decides, so every node
     /// comes to the same end.
-    ///
-    /// # Errors
-    /// An old entry, which has no condition, does not fit.
-    pub(super) fn apply(&self, image: &Image) -> Result<Applied, Misfit> {
-        if self
-            .expected
-            .is_some_and(|expected| expected != image.version())
-        {
-            return Ok(Applied::Void);
+    pub(super) fn apply(&self, image: &Image) -> Applied {
+        if self.expected != image.version() {
+            return Applied::Void;
         }
         let mut after = Box::new(image.clone());
         for record in &self.records {
-            match after.apply(record) {
-                Ok(()) => {}
-                Err(_) if self.expected.is_some() => return Ok(Applied::Void),
-                Err(misfit) => return Err(misfit),
+            if after.apply(record).is_err() {
+                return Applied::Void;
             }
         }
-        Ok(Applied::Moved(after))
+        Applied::Moved(after)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use plimsoll_broker::{Broker, Clock};
+use plimsoll_broker::{Broker, Clock, Trust};
 use plimsoll_replicator::{FollowLink, LeadLink, Purpose};
 use plimsoll_types::{Monotonic, NodeId};
 
@@ -77,6 +77,10 @@ fn connect(
     now: Monotonic,
 ) {
     let me = follower.config().node;
+    if follower.trust() == Trust::None {
+        // A link is of one uptime, and this process is not registered yet.
+        return;
+    }
     for (leader, purpose) in follower.replicas().unwrap().wanted_links() {
         let key = (me, leader, u8::from(purpose == Purpose::CatchUp));
         let there = brokers.iter().find(|broker| broker.config().node == leader);

@@ -7,6 +7,8 @@
 )]
 
 mod clients;
+mod control;
+mod disks;
 mod groups;
 mod links;
 mod moves;
@@ -26,14 +28,18 @@ use plimsoll_wire::{ErrorCode, Request, Response};
 use world::{World, id};
 
 pub(crate) fn create(world: &World, node: NodeId, name: &str) -> i16 {
+    create_replicated(world, node, name, 3)
+}
+
+pub(crate) fn create_replicated(world: &World, node: NodeId, name: &str, replicas: i16) -> i16 {
     let request = Request::CreateTopics(CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.into(),
             num_partitions: 3,
-            replication_factor: 3,
+            replication_factor: replicas,
             configs: vec![CreatableTopicConfig {
                 name: "min.insync.replicas".into(),
-                value: Some("2".into()),
+                value: Some(replicas.min(2).to_string().into()),
             }],
             ..Default::default()
         }],

@@ -27,7 +27,7 @@ pub(crate) fn produce_somewhere(world: &World, topic: &str, partition: u32) -> D
     panic!("no record was taken: {last:?}");
 }
 
-fn in_sync(world: &World, topic: &str, partition: u32, count: usize) {
+pub(crate) fn in_sync(world: &World, topic: &str, partition: u32, count: usize) {
     world.until("the replicas are in sync", |image| {
         let partition = image.partition(topic, partition);
         partition.is_some_and(|partition| partition.isr.len() == count)
@@ -131,12 +131,21 @@ fn consumer_beyond_what_a_leader_knows_to_be_committed_waits() {
     produce_somewhere(&world, "orders", 0);
     let all = [id(1), id(2), id(3)];
     same_everywhere(&world, "orders", 0, &all, Offset::new(1));
-    let leader = world.image().partition("orders", 0).unwrap().leader.unwrap();
+    let leader = world
+        .image()
+        .partition("orders", 0)
+        .unwrap()
+        .leader
+        .unwrap();
     let follower = all.into_iter().find(|node| *node != leader).unwrap();
     // The high watermark stands until the follower is out of those in sync, a second at least.
     world.cut(follower);
     assert_eq!(produce(&world, leader, "orders", 0, 1), 0);
-    assert_eq!(fetch(&world, leader, 11, 2), (0, 0), "written, not committed");
+    assert_eq!(
+        fetch(&world, leader, 11, 2),
+        (0, 0),
+        "written, not committed"
+    );
     let (code, _) = fetch(&world, leader, 11, 3);
     assert_eq!(code, ErrorCode::OffsetOutOfRange.code(), "never written");
 }

@@ -14,13 +14,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plimsoll_broker::{
-    Advertised, Answer, Broker, BrokerConfig, Clock, Connection, Membership, PeerError, Peers,
-    Workers,
+    Advertised, Answer, Broker, BrokerConfig, Clock, Connection, Machine, Membership, PeerError,
+    Peers, Workers,
 };
 use plimsoll_controller::Image;
 use plimsoll_quorum::Limits;
 use plimsoll_quorum::raft::{self, Options, Start, Target, Timing, Transport, TransportError};
-use plimsoll_segment_log::{DataDir, NodeIdentity};
+use plimsoll_segment_log::disk::{Faults, FaultyDisk, RealDisk};
+use plimsoll_segment_log::{DataDir, FlushPool, NodeIdentity};
 use plimsoll_types::{Monotonic, NodeId, Timestamp};
 use plimsoll_wire::peer::{Reply, Request as PeerRequest};
 use plimsoll_wire::{Request, Response, encode_request};
@@ -194,7 +195,7 @@ pub(crate) struct Member {
     stop: Arc<AtomicBool>,
     driver: Option<JoinHandle<()>>,
     data: Arc<DataDir>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A cluster of nodes 1 to n, all of them voters.
@@ -203,6 +204,8 @@ pub(crate) struct World {
     clock: Arc<RealClock>,
     links: Option<JoinHandle<()>>,
     pub(crate) members: BTreeMap<NodeId, Member>,
+    faults: Mutex<BTreeMap<NodeId, Faults>>,
+    voters: BTreeMap<NodeId, String>,
     begun: Instant,
 }
 
@@ -213,13 +216,15 @@ impl World {
             clock: RealClock::new(),
             links: None,
             members: BTreeMap::new(),
+            faults: Mutex::default(),
+            voters: BTreeMap::new(),
             begun: Instant::now(),
         };
-        let voters: BTreeMap<NodeId, String> = (1..=nodes)
+        world.voters = (1..=nodes)
             .map(|node| (id(node), node.to_string()))
             .collect();
         let opened: Vec<_> = (1..=nodes)
-            .map(|node| world.open(id(node), &voters))
+            .map(|node| world.open(id(node), TempDir::new().unwrap()))
             .collect();
         for (broker, data, dir) in opened {
             let node = broker.config().node;
@@ -234,12 +239,47 @@ impl World {
         world
     }
 
-    fn open(
-        &self,
-        node: NodeId,
-        voters: &BTreeMap<NodeId, String>,
-    ) -> (Arc<Broker>, Arc<DataDir>, TempDir) {
-        let dir = TempDir::new().unwrap();
+    /// What can be wrong with a node's disk.
+    pub(crate) fn faults(&self, node: NodeId) -> Faults {
+        self.faults.lock().entry(node).or_default().clone()
+    }
+
+    /// Ends a node as a crash would; its directory stays.
+    pub(crate) fn stop(&mut self, node: NodeId) -> TempDir {
+        self.cut(node);
+        let mut member = self.members.remove(&node).unwrap();
+        member.stop.store(true, Ordering::Relaxed);
+        member.driver.take().map(JoinHandle::join).unwrap().unwrap();
+        self.net.brokers.lock().remove(&node);
+        let quorum = self.net.quorums.lock().remove(&node).unwrap();
+        quorum.shutdown();
+        let Member {
+            broker, data, dir, ..
+        } = member;
+        drop(broker);
+        // Threads of the node, and the links, let go of it by and by.
+        let begun = Instant::now();
+        let mut held = Some(data);
+        while let Some(data) = held.take() {
+            if let Err(data) = Arc::try_unwrap(data) {
+                held = Some(data);
+                assert!(begun.elapsed() < PATIENCE, "somebody holds the directory");
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+        }
+        dir
+    }
+
+    /// Starts a node again on what it left.
+    pub(crate) fn start(&mut self, node: NodeId, dir: TempDir) {
+        self.heal(node);
+        let (broker, data, dir) = self.open(node, dir);
+        self.net.brokers.lock().insert(node, Arc::clone(&broker));
+        self.members.insert(node, drive(broker, data, dir));
+    }
+
+    fn open(&self, node: NodeId, dir: TempDir) -> (Arc<Broker>, Arc<DataDir>, TempDir) {
+        let voters = &self.voters;
         let identity = NodeIdentity {
             cluster_id: "test-cluster".to_owned(),
             node_id: node,
@@ -251,7 +291,7 @@ impl World {
         };
         let start = Start::Voters {
             voters: voters.clone(),
-            form: node == id(1),
+            form: node == id(1) && !dir.path().join("metadata").exists(),
         };
         let options = Options {
             me: node,
@@ -260,8 +300,8 @@ impl World {
             timing: Timing::default(),
             transport: Arc::new(line()),
         };
-        let quorum = raft::open(&dir.path().join("metadata"), options).unwrap();
-        let kept = quorum.quorum.clone();
+        let log = raft::open(&dir.path().join("metadata"), options).unwrap();
+        let kept = log.quorum.clone();
         self.net.quorums.lock().insert(node, kept);
         let config = BrokerConfig {
             node,
@@ -272,13 +312,19 @@ impl World {
             ..config()
         };
         let membership = Membership {
-            quorum,
+            snapshot: log.snapshot.clone(),
+            log: Arc::new(log),
             peers: Arc::new(line()),
             peer_address: node.to_string(),
         };
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let broker =
-            Broker::open_in_cluster(config, &data, clock, Arc::new(Threads), membership).unwrap();
+        let faults = self.faults(node);
+        let machine = Machine {
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            workers: Arc::new(Threads),
+            disk: Arc::new(FaultyDisk::new(Arc::new(RealDisk), faults)),
+            flushers: Arc::new(FlushPool::new(2).unwrap()),
+        };
+        let broker = Broker::open_in_cluster(config, &data, machine, membership).unwrap();
         (broker, data, dir)
     }
 
@@ -339,6 +385,7 @@ fn drive(broker: Arc<Broker>, data: Arc<DataDir>, dir: TempDir) -> Member {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut cx = Context::from_waker(&waker);
         let mut work: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = vec![
+            Box::pin(driven.run_metadata()),
             Box::pin(driven.run_cluster()),
             Box::pin(driven.run_groups()),
         ];
@@ -354,7 +401,7 @@ fn drive(broker: Arc<Broker>, data: Arc<DataDir>, dir: TempDir) -> Member {
         stop,
         driver: Some(driver),
         data,
-        _dir: dir,
+        dir,
     }
 }
 
@@ -368,7 +415,7 @@ impl Drop for World {
             if let Some(driver) = member.driver.take() {
                 let _ = driver.join();
             }
-            let _ = &member.data;
+            let _ = (&member.data, &member.dir);
         }
         self.net.over.store(true, Ordering::Relaxed);
         if let Some(links) = self.links.take() {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use plimsoll_broker::{
-    Advertised, Answer, Broker, BrokerConfig, Clock, Connection, GroupConfig, Workers,
+    Advertised, Answer, Broker, BrokerConfig, Clock, Connection, GroupConfig, Machine, Workers,
 };
 use plimsoll_controller::{Limits, NodeDefaults};
 use plimsoll_record_batch::{BatchBuilder, Compression, RecordToWrite};
@@ -165,7 +165,8 @@ impl Harness {
             node_id: NodeId::new(1).unwrap(),
         };
         let data = Arc::new(DataDir::open(dir.path(), &identity).unwrap());
-        let broker = Broker::open(config(), &data, clock.clone(), workers).unwrap();
+        let machine = Machine::new(clock.clone(), workers, 2).unwrap();
+        let broker = Broker::open(config(), &data, machine).unwrap();
         broker.recover();
         let connection = Arc::new(Connection::new(1, "127.0.0.1:4711".parse().unwrap()));
         Self {
@@ -307,6 +308,10 @@ pub(crate) fn config() -> BrokerConfig {
         },
         producer_id_expiration: Duration::from_secs(86400),
         max_open_segments: 100,
+        disk_reserve_bytes: 0,
+        scrub_bytes_per_second: 64 << 20,
+        scrub_interval: Duration::ZERO,
+        cluster: plimsoll_broker::ClusterConfig::agreed(),
         flush_threads: 2,
         recovery_threads: 1,
         settings: Vec::new(),

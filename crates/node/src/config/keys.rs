@@ -151,6 +151,33 @@ keys! {
         "Peer addresses of nodes of a cluster that this node joins, separated by commas. Of no \
          effect once it has joined.";
 
+    "broker.heartbeat.interval.ms" Kind::Number { min: 50, max: 1000 }, "500",
+        "Milliseconds between two signs of life that this node gives the active controller. At \
+         most a second, because a node trusts itself for 1.8 seconds after one that was answered.";
+    "broker.session.timeout.ms" Kind::Number { min: 3000, max: 600_000 }, "3000",
+        "Milliseconds of silence after which the active controller fences a node. A process that \
+         is gone is fenced at once all the same. No shorter than 3000, by which every node stops \
+         trusting itself.";
+    "controller.quorum.heartbeat.interval.ms" Kind::Number { min: 10, max: 10_000 }, "100",
+        "Milliseconds between two signs of life of the metadata quorum's leader.";
+    "controller.quorum.election.timeout.ms" Kind::Number { min: 100, max: 60_000 }, "500",
+        "Milliseconds of the leader's silence after which a voter may stand for election; each \
+         draws between this and twice this. The same on all voters; at least three heartbeats, and more \
+         over slow networks.";
+
+    "replica.lag.time.max.ms" Kind::Number { min: 1000, max: 3_600_000 }, "10000",
+        "Milliseconds for which a replica may lack something that its leader has before it leaves \
+         those in sync.";
+    "replica.commit.stall.ms" Kind::Number { min: 100, max: 600_000 }, "1000",
+        "Milliseconds for which one replica may hold back what enough others have before it leaves \
+         those in sync: how long writes with acks=all stand still when a follower hangs.";
+    "replica.stream.stall.ms" Kind::Number { min: 500, max: 600_000 }, "2000",
+        "Milliseconds without progress, though there is something to send, after which a follower's \
+         stream is begun anew.";
+    "replica.catch.up.max.bytes.per.second" Kind::Number { min: 1 << 20, max: i64::MAX }, "268435456",
+        "Bytes a second that this node sends to each node whose replicas are not in sync. Those in \
+         sync are not held to it.";
+
     "kafka.listen" Kind::Address, "127.0.0.1:9092",
         "Where Kafka clients connect. Port 0 takes a free one. Loopback by default, because \
          nothing authenticates clients yet.";
@@ -240,6 +267,15 @@ keys! {
     "offsets.retention.minutes" POSITIVE, "10080",
         "How long a group without members keeps its offsets.";
 
+    "disk.reserve.bytes" Kind::Number { min: 0, max: i64::MAX }, "268435456",
+        "Room on the data directory's volume that is kept for metadata, checkpoints and committed \
+         offsets. With less left a node takes no records and leads nothing, until there is twice as \
+         much.";
+    "scrub.max.bytes.per.second" Kind::Number { min: 0, max: i64::MAX }, "4194304",
+        "What is read in the background, a second at most, to see whether logs still are what was \
+         written: a terabyte takes three days. 0 for none.";
+    "scrub.interval.ms" MILLIS_OR_ZERO, "3600000",
+        "Time between the ends of two rounds of that.";
     "log.retention.check.interval.ms" MILLIS, "60000",
         "How often old segments are looked for, and recovery points written, so that a start \
          after a crash reads little. Kafka looks every five minutes.";

@@ -8,14 +8,18 @@ mod explain;
 mod file;
 pub mod keys;
 mod layers;
+mod timing;
 mod value;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plimsoll_broker::{Advertised, BrokerConfig, GroupConfig};
 use plimsoll_cli::{Code, Failure};
 use plimsoll_controller::{NodeDefaults, config::keys as topic_keys};
+use plimsoll_quorum::raft;
+use plimsoll_segment_log::disk::{Disk, RealDisk};
 use plimsoll_server::{Limits, SocketConfig};
 use plimsoll_types::NodeId;
 
@@ -29,6 +33,8 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// More connections than this are rarely meant.
 const DEFAULT_MAX_CONNECTIONS: usize = 10_000;
+/// Between two rounds of scrubbing where damage is to be found soon.
+const OFTEN: Duration = Duration::from_secs(5);
 /// How long a half-closed client still gets replies.
 const HALF_CLOSED_GRACE: Duration = Duration::from_secs(5);
 
@@ -53,6 +59,8 @@ pub struct Config {
     pub peer_advertise: Option<Address>,
     /// With whom it forms a cluster.
     pub cluster: Cluster,
+    /// The clocks of the metadata quorum.
+    pub quorum: raft::Timing,
     /// Where HTTP is served.
     pub http_listen: Address,
     /// How sockets are set up.
@@ -69,6 +77,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// What is logged, and how.
     pub logging: Logging,
+    /// The file system under the logs: the machine's, but where somebody is to play with it.
+    pub disk: Arc<dyn Disk>,
     broker: BrokerConfig,
 }
 
@@ -139,6 +149,7 @@ impl Config {
                 told => told,
             },
             cluster: cluster.clone(),
+            quorum: read.quorum()?,
             http_listen: read.address("http.listen")?,
             sockets: read.sockets()?,
             limits: read.limits()?,
@@ -160,8 +171,14 @@ impl Config {
                     _ => LogFormat::Auto,
                 },
             },
+            disk: Arc::new(RealDisk),
             broker: read.broker(node, rack, &cluster)?,
         })
+    }
+
+    /// Has damage found within seconds: for a cluster to play with.
+    pub(crate) fn scrub_often(&mut self) {
+        self.broker.scrub_interval = self.broker.scrub_interval.min(OFTEN);
     }
 
     /// The broker's part, with what is known only once the node has its data directory, ports and
@@ -351,6 +368,10 @@ impl Read<'_> {
             },
             producer_id_expiration: self.millis("producer.id.expiration.ms")?,
             max_open_segments: 0,
+            disk_reserve_bytes: self.number("disk.reserve.bytes")?,
+            scrub_bytes_per_second: self.number("scrub.max.bytes.per.second")?,
+            scrub_interval: self.millis("scrub.interval.ms")?,
+            cluster: self.timing()?,
             flush_threads: self.number("num.flush.threads")?,
             recovery_threads: self.threads("num.recovery.threads.per.data.dir", 2)?,
             settings: self.settings(),
