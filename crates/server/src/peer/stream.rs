@@ -20,8 +20,13 @@ use super::{Outgoing, PeerStream, Purpose};
 use crate::alarm::Alarm;
 use crate::clock::TokioClock;
 
-/// Frames taken in a row before the task lets others run.
+/// Rounds of sending and taking before the task lets others run.
 const MAX_TURN: usize = 64;
+/// Bytes taken before the next look at what to send: less than a follower's window, so that acks
+/// never wait until the leader has to stop.
+const MAX_BURST_BYTES: usize = 256 << 10;
+/// What a frame counts for at least, so that small ones end a burst too.
+const LEAST_FRAME_BYTES: usize = 4 << 10;
 /// Timers are no finer.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
@@ -56,11 +61,16 @@ pub(super) async fn carry(
                     }
                 }
                 progress |= wire.flush(cx)?;
-                if let Poll::Ready(frame) = wire.poll_frame(cx) {
+                // Several before the next look at what to send: they share one answer.
+                let mut taken = 0;
+                while taken < MAX_BURST_BYTES
+                    && let Poll::Ready(frame) = wire.poll_frame(cx)
+                {
                     let frame = frame?;
                     if frame.kind != Kind::Stream {
                         return Err(BadFrame::Unexpected.into());
                     }
+                    taken += LEAST_FRAME_BYTES + frame.head.len() + frame.tail.len();
                     let now = TokioClock::monotonic();
                     engine
                         .0
