@@ -139,7 +139,8 @@ fn of_node(
     Some(Finding {
         code: words.code,
         name: words.name,
-        severe: false,
+        // It vouches for nothing, and what it says of others is old.
+        severe: cause == Cause::SelfFenced,
         node: Some(id),
         what,
         evidence,

@@ -72,7 +72,11 @@ fn told(answer: &Value) -> String {
         let (code, name) = (text(problem, "code"), text(problem, "name"));
         let what = text(problem, "what");
         let _ = writeln!(out, "\n{bold}{code} {name}{bold:#}  {what}");
-        let next = seconds(problem, "next_attempt");
+        // What is due at once needs no time.
+        let due = problem["next_attempt"]
+            .as_f64()
+            .is_some_and(|next| next < 0.05);
+        let next = seconds(problem, "next_attempt").filter(|_| !due);
         let action = match (text(problem, "action"), next) {
             (action, Some(next)) if !action.is_empty() => format!("{action}; next in {next}"),
             (action, _) => action,

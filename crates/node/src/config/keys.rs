@@ -162,8 +162,8 @@ keys! {
         "Milliseconds between two signs of life of the metadata quorum's leader.";
     "controller.quorum.election.timeout.ms" Kind::Number { min: 100, max: 60_000 }, "500",
         "Milliseconds of the leader's silence after which a voter may stand for election; each \
-         draws between this and twice this. The same on all voters; at least three heartbeats, and more \
-         over slow networks.";
+         draws between this and half as much again. The same on all voters; at least three \
+         heartbeats, and more over slow networks.";
 
     "replica.lag.time.max.ms" Kind::Number { min: 1000, max: 3_600_000 }, "10000",
         "Milliseconds for which a replica may lack something that its leader has before it leaves \

@@ -31,7 +31,7 @@ impl Read<'_> {
         let timing = raft::Timing {
             heartbeat: self.millis(heartbeat)?,
             election_min: self.millis(election)?,
-            election_max: self.millis(election)? * 2,
+            election_max: self.millis(election)? * 3 / 2,
             ..raft::Timing::default()
         };
         if timing.election_min < timing.heartbeat * 3 {
@@ -84,7 +84,7 @@ mod tests {
             second / 4
         );
         assert_eq!(set.broker.cluster.session, second * 9);
-        assert_eq!(set.quorum.election_max, second * 4);
+        assert_eq!(set.quorum.election_max, second * 3);
         for (key, value, fault) in [
             ("broker.session.timeout.ms", "2999", "is below 3000"),
             ("broker.heartbeat.interval.ms", "1001", "is above 1000"),
