@@ -55,8 +55,10 @@ enum Command {
     Loom(loom::LoomArgs),
     /// A fuzz target, for a while
     Fuzz(fuzz::FuzzArgs),
-    /// Unmodified Kafka clients against a real node
+    /// Unmodified Kafka clients against real nodes
     Clients(clients::ClientsArgs),
+    /// The same clients at work while nodes of a cluster are killed
+    Failover(clients::failover::FailoverArgs),
     /// Kill -9, TERM, torn tails and flipped bits under a real client's load
     Kill(suites::kill::KillArgs),
     /// Three nodes killed, paused, emptied and damaged under a real client's load
@@ -85,6 +87,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Loom(args) => loom::loom(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Clients(args) => clients::clients(&args),
+        Command::Failover(args) => clients::failover::failover(&args),
         Command::Kill(args) => suites::kill::kill(&args),
         Command::Cluster(args) => suites::cluster::cluster(&args),
         Command::Hostile(args) => suites::hostile::hostile(&args),

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::clients::{self, Target};
+use crate::clients::{self, Target, failover};
 use crate::run::run;
 use crate::steps::{Done, Steps};
 use crate::suites::{cluster, hostile, kill};
@@ -23,7 +23,8 @@ pub(crate) struct TestArgs {
     /// Leave these steps out
     #[arg(long, value_enum, value_delimiter = ',')]
     skip: Vec<Step>,
-    /// Leave out what needs a registry or another language: clients, kill, cluster, hostile
+    /// Leave out what needs a registry or another language: clients, failover, kill, cluster,
+    /// hostile
     #[arg(long)]
     no_clients: bool,
     /// Run later steps even after a failure
@@ -42,6 +43,7 @@ enum Step {
     Doc,
     Build,
     Clients,
+    Failover,
     Kill,
     Cluster,
     Hostile,
@@ -51,7 +53,7 @@ impl TestArgs {
     fn wants(&self, step: Step) -> bool {
         let needs_clients = matches!(
             step,
-            Step::Clients | Step::Kill | Step::Cluster | Step::Hostile
+            Step::Clients | Step::Failover | Step::Kill | Step::Cluster | Step::Hostile
         );
         (self.only.is_empty() || self.only.contains(&step))
             && !self.skip.contains(&step)
@@ -117,7 +119,11 @@ fn steps(args: &TestArgs, ci: bool) -> Result<()> {
         fetching.join().expect("fetching reports errors as values");
     }
     step(Step::Clients, &|| {
-        clients::conformance(&[], &Target::Plimsoll(workspace::binary("release")?))
+        let binary = workspace::binary("release")?;
+        clients::conformance(&[], &Target::Plimsoll { binary, nodes: 3 })
+    });
+    step(Step::Failover, &|| {
+        failover::suite(&failover::FailoverArgs::default())
     });
     step(Step::Kill, &|| kill::suite(&kill::KillArgs::default()));
     step(Step::Cluster, &|| {

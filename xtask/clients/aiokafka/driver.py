@@ -165,8 +165,11 @@ class Driver:
         return self.admin
 
     async def create_topic(self, topic, partitions, configs):
-        new = NewTopic(topic, partitions, 1, topic_configs=configs)
-        _check((await (await self._admin()).create_topics([new])).topic_errors)
+        admin = await self._admin()
+        # It does not leave the number of replicas to the cluster.
+        replicas = min(3, len((await admin.describe_cluster())["brokers"]))
+        new = NewTopic(topic, partitions, replicas, topic_configs=configs)
+        _check((await admin.create_topics([new])).topic_errors)
 
     async def list_topics(self):
         return await (await self._admin()).list_topics()

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -37,6 +37,7 @@ class Driver:
             "client": f"confluent-kafka {confluent_kafka.__version__}, librdkafka {library}",
             "codecs": ["none", "gzip", "snappy", "lz4", "zstd"],
             "lacks": [],
+            "offers": ["racks"],
         }
 
     # Records
@@ -82,7 +83,8 @@ class Driver:
         return offsets
 
     def consume(self, topic, partition, **request):
-        consumer = self._consumer(f"none-{uuid.uuid4()}")
+        rack = {"client.rack": request["rack"]} if "rack" in request else {}
+        consumer = self._consumer(f"none-{uuid.uuid4()}", **rack)
         consumer.assign([TopicPartition(topic, partition, request["from"])])
         records = []
         deadline = time.monotonic() + request["timeout_ms"] / 1000
@@ -133,7 +135,12 @@ class Driver:
         return {"assigned": assigned, "records": records}
 
     def commit(self):
-        self.member.commit(asynchronous=False)
+        try:
+            self.member.commit(asynchronous=False)
+        except KafkaException as error:
+            # Nothing was read since the last commit.
+            if error.args[0].code() != KafkaError._NO_OFFSET:
+                raise
 
     def unsubscribe(self):
         self.member.close()
@@ -161,7 +168,7 @@ class Driver:
     # Topics
 
     def create_topic(self, topic, partitions, configs):
-        new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=configs)
+        new = NewTopic(topic, num_partitions=partitions, replication_factor=-1, config=configs)
         self.admin.create_topics([new])[topic].result(TIMEOUT)
 
     def list_topics(self):

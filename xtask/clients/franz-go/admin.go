@@ -45,7 +45,7 @@ func (d *driver) deleteGroup(ctx context.Context, req request) (any, error) {
 }
 
 func (d *driver) createTopic(ctx context.Context, req request) (any, error) {
-	created, err := d.admin.CreateTopic(ctx, req.Partitions, 1, req.Configs, req.Topic)
+	created, err := d.admin.CreateTopic(ctx, req.Partitions, -1, req.Configs, req.Topic)
 	if err != nil {
 		return nil, err
 	}

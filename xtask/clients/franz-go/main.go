@@ -38,6 +38,8 @@ type request struct {
 	Total      int                `json:"total"`
 	Before     int64              `json:"before"`
 	Configs    map[string]*string `json:"configs"`
+	Replicas   []int32            `json:"replicas"`
+	Rack       string             `json:"rack"`
 }
 
 // answer is one of its fields.
@@ -111,5 +113,6 @@ func hello(context.Context, request) (any, error) {
 		"client": "franz-go " + version,
 		"codecs": []string{"none", "gzip", "snappy", "lz4", "zstd"},
 		"lacks":  []string{},
+		"offers": []string{"replicas", "racks"},
 	}, nil
 }

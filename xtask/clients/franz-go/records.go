@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,6 +61,7 @@ type record struct {
 // driver holds the clients: an admin, producers by their settings, and a group's member.
 type driver struct {
 	bootstrap string
+	plain     *kgo.Client
 	admin     *kadm.Client
 	producers map[string]*kgo.Client
 	member    *kgo.Client
@@ -70,7 +72,7 @@ type driver struct {
 
 func newDriver(bootstrap string) (*driver, error) {
 	client, err := kgo.NewClient(
-		kgo.SeedBrokers(bootstrap),
+		kgo.SeedBrokers(strings.Split(bootstrap, ",")...),
 		kgo.MetadataMinAge(50*time.Millisecond),
 	)
 	if err != nil {
@@ -78,6 +80,7 @@ func newDriver(bootstrap string) (*driver, error) {
 	}
 	return &driver{
 		bootstrap: bootstrap,
+		plain:     client,
 		admin:     kadm.NewClient(client),
 		producers: make(map[string]*kgo.Client),
 	}, nil
@@ -106,16 +109,24 @@ func (d *driver) operations() map[string]operation {
 		"alter_configs":        d.alterConfigs,
 		"create_partitions":    d.createPartitions,
 		"delete_records":       d.deleteRecords,
+		"describe_partition":   d.describePartition,
+		"elect_leader":         d.electLeader,
+		"reassign":             d.reassign,
+		"reassignments":        d.reassignments,
+		"describe_quorum":      d.describeQuorum,
+		"describe_log_dirs":    d.describeLogDirs,
 	}
 }
 
 func (d *driver) client(options ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append(options,
-		kgo.SeedBrokers(d.bootstrap),
+		kgo.SeedBrokers(strings.Split(d.bootstrap, ",")...),
 		kgo.AllowAutoTopicCreation(),
 		kgo.MetadataMinAge(50*time.Millisecond),
 		kgo.MetadataMaxAge(time.Second),
 		kgo.FetchMaxWait(250*time.Millisecond),
+		// It leaves a follower that died no sooner than this, half an hour if not told.
+		kgo.RecheckPreferredReplicaInterval(10*time.Second),
 	)...)
 }
 
@@ -182,9 +193,9 @@ func (d *driver) produce(ctx context.Context, req request) (any, error) {
 
 func (d *driver) consume(ctx context.Context, req request) (any, error) {
 	from := kgo.NewOffset().At(req.From)
-	client, err := d.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
-		req.Topic: {req.Partition: from},
-	}))
+	client, err := d.client(kgo.Rack(req.Rack), kgo.ConsumePartitions(
+		map[string]map[int32]kgo.Offset{req.Topic: {req.Partition: from}},
+	))
 	if err != nil {
 		return nil, err
 	}

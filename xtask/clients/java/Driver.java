@@ -13,7 +13,8 @@ import org.apache.kafka.common.utils.AppInfoParser;
 
 /**
  * A driver around Apache Kafka's own Java clients: it reads requests from standard input, one JSON
- * object a line, hands each to {@link Records}, {@link Groups} or {@link Topics}, and prints the
+ * object a line, hands each to {@link Records}, {@link Groups},
+ * {@link Topics} or {@link Cluster}, and prints the
  * answer. The protocol is in {@code xtask/clients/README.md}.
  */
 final class Driver {
@@ -33,6 +34,7 @@ final class Driver {
             new Records(clients).register(operations);
             new Groups(clients).register(operations);
             new Topics(clients).register(operations);
+            new Cluster(clients).register(operations);
             BufferedReader input =
                     new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
             for (String line = input.readLine(); line != null; line = input.readLine()) {
@@ -47,7 +49,8 @@ final class Driver {
         return Map.of(
                 "client", "Java kafka-clients " + AppInfoParser.getVersion(),
                 "codecs", new String[] {"none", "gzip", "snappy", "lz4", "zstd"},
-                "lacks", new String[] {});
+                "lacks", new String[] {},
+                "offers", new String[] {"replicas", "racks"});
     }
 
     private static ObjectNode answer(Operation operation, JsonNode request) {

@@ -7,6 +7,7 @@ import java.util.Map;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -71,7 +72,9 @@ final class Records {
         int count = request.get("count").asInt();
         List<Object> records = new ArrayList<>();
         long deadline = System.nanoTime() + request.get("timeout_ms").asLong() * 1_000_000;
-        try (KafkaConsumer<byte[], byte[]> consumer = clients.consumer(null, Map.of())) {
+        Map<String, Object> settings =
+                Map.of(ConsumerConfig.CLIENT_RACK_CONFIG, request.path("rack").asText(""));
+        try (KafkaConsumer<byte[], byte[]> consumer = clients.consumer(null, settings)) {
             consumer.assign(List.of(place(request)));
             consumer.seek(place(request), request.get("from").asLong());
             while (records.size() < count && System.nanoTime() < deadline) {

@@ -12,7 +12,7 @@ import org.apache.kafka.common.config.ConfigResource;
 
 /** Administering topics and their configs. */
 final class Topics {
-    private static final short ONE_REPLICA = 1;
+    private static final short DEFAULT_REPLICAS = -1;
 
     private final Clients clients;
 
@@ -33,7 +33,7 @@ final class Topics {
 
     private Object create(JsonNode request) throws Exception {
         int partitions = request.get("partitions").asInt();
-        NewTopic topic = new NewTopic(name(request), partitions, ONE_REPLICA);
+        NewTopic topic = new NewTopic(name(request), partitions, DEFAULT_REPLICAS);
         clients.admin.createTopics(List.of(topic.configs(configs(request)))).all().get();
         return null;
     }

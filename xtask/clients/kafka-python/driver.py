@@ -142,7 +142,7 @@ class Driver:
     # Topics
 
     def create_topic(self, topic, partitions, configs):
-        wanted = {"num_partitions": partitions, "replication_factor": 1, "configs": configs}
+        wanted = {"num_partitions": partitions, "replication_factor": -1, "configs": configs}
         self.admin.create_topics({topic: wanted})
 
     def list_topics(self):

@@ -39,9 +39,8 @@ class Driver {
   constructor(bootstrap) {
     this.kafka = new Kafka({
       clientId: 'conformance',
-      brokers: [bootstrap],
+      brokers: bootstrap.split(','),
       logLevel: logLevel.NOTHING,
-      retry: { initialRetryTime: 50, maxRetryTime: 1000, retries: 8 },
     })
     this.admin = this.kafka.admin()
     this.connected = this.admin.connect()
@@ -111,9 +110,14 @@ class Driver {
       ...settings,
     })
     const reading = { consumer, topic, records: [], assigned: [], positions: new Map() }
+    let joined = 0
     consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
       reading.assigned = payload.memberAssignment[topic] ?? []
+      // What was read before may be another member's to commit from now on.
+      reading.positions.clear()
+      joined += 1
     })
+    reading.isCurrent = (record) => record.joined === joined
     consumer.on(consumer.events.REBALANCING, () => {
       reading.assigned = []
     })
@@ -122,8 +126,7 @@ class Driver {
     await consumer.run({
       autoCommit: false,
       eachMessage: async ({ partition, message }) => {
-        reading.records.push(recordRead(partition, message))
-        reading.positions.set(partition, Number(message.offset) + 1)
+        reading.records.push({ ...recordRead(partition, message), joined })
       },
     })
     return reading
@@ -152,6 +155,9 @@ class Driver {
   async poll({ ms }) {
     await until(ms, () => this.member.records.length > 0)
     const records = this.member.records.splice(0)
+    for (const { partition, offset } of records.filter(this.member.isCurrent)) {
+      this.member.positions.set(partition, offset + 1)
+    }
     return { assigned: [...this.member.assigned].sort(), records }
   }
 
@@ -193,7 +199,7 @@ class Driver {
 
   async create_topic({ topic, partitions, configs }) {
     const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }))
-    const wanted = { topic, numPartitions: partitions, replicationFactor: 1, configEntries }
+    const wanted = { topic, numPartitions: partitions, replicationFactor: -1, configEntries }
     // KafkaJS does not throw this one.
     if (!(await this.admin.createTopics({ topics: [wanted] }))) {
       throw new Refused(TOPIC_ALREADY_EXISTS, `${topic} exists`)

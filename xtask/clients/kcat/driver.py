@@ -123,8 +123,10 @@ class Driver:
         """Nothing to do: kcat commits what it printed, at the latest when it ends."""
 
     def unsubscribe(self):
-        self.member.close()
+        """What it printed before it ended it has committed, so it counts as read."""
+        records = self.member.close()
         self.member = None
+        return records
 
     # Topics
 
@@ -154,6 +156,9 @@ class Reader:
             self._note(self.process.stderr.read() or b"")
         if self.process.stdout in ready:
             self.unread += self.process.stdout.read() or b""
+        return self._whole()
+
+    def _whole(self):
         records = []
         while (record := self._next()) is not None:
             records.append(record)
@@ -184,13 +189,15 @@ class Reader:
         return read_record(key, value, headers, timestamp, partition, offset)
 
     def close(self):
-        """Ends it as Ctrl-C does: it commits, leaves its group and says no more."""
+        """Ends it as Ctrl-C does: it commits and leaves its group. What it still had to say."""
         self.process.terminate()
         try:
-            self.process.communicate(timeout=TIMEOUT)
+            text, _ = self.process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+        self.unread += text or b""
+        return self._whole()
 
 
 def _kind(record):

@@ -25,9 +25,7 @@ class Driver {
   constructor(bootstrap) {
     this.base = {
       clientId: 'conformance',
-      bootstrapBrokers: [bootstrap],
-      retries: 20,
-      retryDelay: 100,
+      bootstrapBrokers: bootstrap.split(','),
       metadataMaxAge: 1000,
       autocreateTopics: true,
     }
@@ -69,28 +67,42 @@ class Driver {
   }
 
   async consume({ topic, partition, from, count, timeout_ms: timeout }) {
-    const offsets = [{ topic, partition, offset: BigInt(from) }]
-    const mode = { mode: MessagesStreamModes.MANUAL, offsets }
-    const reading = await this.#read(`none-${randomUUID()}`, topic, mode)
-    await until(timeout, () => reading.records.length >= count)
-    await reading.close()
-    return reading.records.slice(0, count)
+    const deadline = Date.now() + timeout
+    const records = []
+    do {
+      const next = from + records.length
+      const offsets = [{ topic, partition, offset: BigInt(next) }]
+      const mode = { mode: MessagesStreamModes.MANUAL, offsets }
+      const reading = await this.#read(`none-${randomUUID()}`, topic, mode)
+      // It reads all partitions of a topic.
+      const found = () => reading.records.filter((r) => r.partition === partition)
+      const enough = () => reading.error || records.length + found().length >= count
+      await until(deadline - Date.now(), enough)
+      await reading.close()
+      records.push(...found())
+    } while (records.length < count && Date.now() < deadline)
+    return records.slice(0, count)
   }
 
-  /** A consumer that collects what it reads. */
+  /**
+   * A consumer that collects what it reads. Its stream ends with an error when a node that it read
+   * from is no longer in the metadata; what an application does then is to open another.
+   */
   async #read(groupId, topic, settings) {
     const consumer = new Consumer({ ...this.base, groupId, maxWaitTime: 250 })
     const stream = await consumer.consume({ topics: [topic], autocommit: false, ...settings })
     const reading = { consumer, topic, records: [], positions: new Map(), error: null }
     stream.on('data', (message) => {
       reading.records.push(recordRead(message))
-      reading.positions.set(message.partition, message.offset + 1n)
     })
     stream.on('error', (error) => (reading.error = error))
     reading.close = async () => {
-      await stream.close()
+      if (!reading.error) {
+        await stream.close()
+      }
       await consumer.close(true)
     }
+    reading.again = () => this.#read(groupId, topic, settings)
     return reading
   }
 
@@ -124,24 +136,33 @@ class Driver {
   }
 
   async poll({ ms }) {
-    await until(ms, () => this.member.records.length > 0)
+    await until(ms, () => this.member.error || this.member.records.length > 0)
     if (this.member.error) {
-      throw this.member.error
+      await this.member.close()
+      this.member = await this.member.again()
     }
     const assignments = this.member.consumer.assignments ?? []
     const assigned = assignments.flatMap((assignment) => assignment.partitions).sort()
-    return { assigned, records: this.member.records.splice(0) }
+    const records = this.member.records.splice(0)
+    for (const { partition, offset } of records) {
+      this.member.positions.set(partition, BigInt(offset) + 1n)
+    }
+    return { assigned, records }
   }
 
   async commit() {
     const { consumer, positions, topic } = this.member
-    const offsets = [...positions].map(([partition, offset]) => ({
+    const assigned = (consumer.assignments ?? []).flatMap((assignment) => assignment.partitions)
+    const owned = [...positions].filter(([partition]) => assigned.includes(partition))
+    const offsets = owned.map(([partition, offset]) => ({
       topic,
       partition,
       offset,
       leaderEpoch: -1,
     }))
-    await consumer.commit({ offsets })
+    if (offsets.length > 0) {
+      await consumer.commit({ offsets })
+    }
   }
 
   async unsubscribe() {
@@ -173,7 +194,7 @@ class Driver {
 
   async create_topic({ topic, partitions, configs }) {
     const entries = Object.entries(configs).map(([name, value]) => ({ name, value }))
-    await this.admin.createTopics({ topics: [topic], partitions, replicas: 1, configs: entries })
+    await this.admin.createTopics({ topics: [topic], partitions, replicas: -1, configs: entries })
   }
 
   list_topics() {

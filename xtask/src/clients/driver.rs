@@ -30,6 +30,9 @@ pub(crate) struct Hello {
     pub(crate) codecs: Vec<String>,
     /// What it cannot do or represent.
     pub(crate) lacks: Vec<Feature>,
+    /// What few clients can do and it can.
+    #[serde(default)]
+    pub(crate) offers: Vec<Feature>,
     /// What it can read and cannot write.
     #[serde(default)]
     pub(crate) cannot_write: Vec<Feature>,
@@ -175,6 +178,14 @@ impl Driver {
         }
     }
 
+    /// Skips what its client does not name among what it offers.
+    pub(crate) fn must_offer(&self, feature: Feature) -> Outcome<()> {
+        match self.hello.offers.contains(&feature) {
+            true => Ok(()),
+            false => Err(Stop::Skip(format!("the client has no {feature:?}"))),
+        }
+    }
+
     /// Skips a codec its client lacks.
     pub(crate) fn needs_codec(&self, codec: &str) -> Outcome<()> {
         match self.hello.codecs.iter().any(|known| known == codec) {
@@ -264,6 +275,11 @@ impl Driver {
     /// An operation without arguments.
     pub(crate) fn bare<T: DeserializeOwned>(&mut self, op: &str) -> Outcome<T> {
         self.call(&json!({"op": op}))
+    }
+
+    /// True once it missed a deadline or ended; it answers nothing any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
     }
 
     /// Ends the driver at once, so that its group members die without a word.

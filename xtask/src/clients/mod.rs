@@ -1,18 +1,22 @@
-//! `cargo xtask clients`: unmodified Kafka clients against a real node.
+//! `cargo xtask clients`: unmodified Kafka clients against real nodes.
 //!
-//! Three parts: each client's own checks, then the matrix in which every client reads what every
-//! other wrote. The node is the product's release binary, or with `--against kafka` an Apache
-//! Kafka broker, which shows that the suite asks for nothing that Kafka does not do.
+//! Two parts: each client's own checks, then the matrix in which every client reads what every
+//! other wrote. The nodes are three of the product's release binary, or with `--against kafka` an
+//! Apache Kafka broker, which shows that the suite asks for nothing that Kafka does not do.
 
 mod checks;
+mod cluster;
 mod driver;
+pub(crate) mod failover;
 mod flaky;
 mod groups;
 mod interop;
 pub(crate) mod programs;
 mod record;
 mod reference;
+mod replicas;
 mod report;
+mod target;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -22,11 +26,10 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
 use self::driver::Driver;
-use self::flaky::Flaky;
 use self::programs::{PROGRAMS, Program};
 use self::report::Report;
-use crate::node::{Node, Place, free_ports, scratch};
-use crate::random::seed_or_now;
+use self::target::BehindProxy;
+pub(crate) use self::target::Target;
 use crate::steps::Done;
 use crate::workspace;
 
@@ -41,6 +44,9 @@ pub(crate) struct ClientsArgs {
     /// What to run them against
     #[arg(long, value_enum, default_value_t = Against::Plimsoll)]
     against: Against,
+    /// How many nodes of the product; several replicate every topic
+    #[arg(long, default_value_t = 3)]
+    nodes: u32,
     /// The product's binary; built with `--release` if left out
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -55,22 +61,19 @@ enum Against {
     Kafka,
 }
 
-/// What to start for the clients.
-pub(crate) enum Target {
-    /// This binary of the product.
-    Plimsoll(PathBuf),
-    /// The reference.
-    Kafka,
-}
-
 /// `cargo xtask clients`.
 pub(crate) fn clients(args: &ClientsArgs) -> Result<()> {
     // A mistyped name is told before a long build, not after it.
     named(&args.names)?;
     let target = match (args.against, &args.binary) {
         (Against::Kafka, _) => Target::Kafka,
-        (Against::Plimsoll, Some(binary)) => Target::Plimsoll(binary.clone()),
-        (Against::Plimsoll, None) => Target::Plimsoll(workspace::build_release()?),
+        (Against::Plimsoll, binary) => Target::Plimsoll {
+            binary: match binary {
+                Some(binary) => binary.clone(),
+                None => workspace::build_release()?,
+            },
+            nodes: args.nodes,
+        },
     };
     match conformance(&args.names, &target)? {
         Done::Without(what) if workspace::is_ci() => bail!("nothing may be skipped, but {what}"),
@@ -92,23 +95,14 @@ pub(crate) fn fetch_all() {
 
 /// Runs the checks of the named clients (none: all) and the matrix between them.
 pub(crate) fn conformance(names: &[String], target: &Target) -> Result<Done> {
-    let programs = named(names)?;
-    let missing: Vec<_> = programs
-        .iter()
-        .filter_map(|program| Some((program.name, program.missing_runtime()?)))
-        .map(|(name, runtime)| format!("{name} needs {runtime}, which is missing"))
-        .collect();
-    let programs: Vec<_> = programs
-        .into_iter()
-        .filter(|program| program.missing_runtime().is_none())
-        .collect();
-    let node = start(target, "clients", None)?;
+    let (programs, missing) = missing(named(names)?);
+    let nodes = target::start(target, "clients")?;
     let behind = BehindProxy::start(target)?;
-    println!("node on {}, process {}", node.bootstrap(), node.pid());
+    println!("clients come to {}", nodes.bootstrap());
 
     let suites = Mutex::new(Vec::new());
     for_each(&programs, |program| {
-        let suite = own_checks(program, &node.bootstrap(), &behind);
+        let suite = own_checks(program, &nodes.bootstrap(), nodes.count(), &behind);
         suites
             .lock()
             .expect("no suite panics while it holds this")
@@ -146,11 +140,28 @@ pub(crate) fn conformance(names: &[String], target: &Target) -> Result<Done> {
             .into_inner()
             .expect("no report panics while it holds this"),
     )?;
-    Ok(if missing.is_empty() {
-        Done::Fully
-    } else {
-        Done::Without(missing.join("; "))
-    })
+    Ok(missing)
+}
+
+/// Those that can run on this machine, and why the others cannot.
+fn missing(programs: Vec<&'static Program>) -> (Vec<&'static Program>, Done) {
+    let (there, without): (Vec<_>, Vec<_>) = programs
+        .into_iter()
+        .map(|program| (program, program.missing_runtime()))
+        .partition(|(_, missing)| missing.is_none());
+    let without: Vec<_> = without
+        .into_iter()
+        .filter_map(|(program, missing)| Some((program.name, missing?)))
+        .map(|(name, runtime)| format!("{name} needs {runtime}, which is missing"))
+        .collect();
+    let done = match without.is_empty() {
+        true => Done::Fully,
+        false => Done::Without(without.join("; ")),
+    };
+    (
+        there.into_iter().map(|(program, _)| program).collect(),
+        done,
+    )
 }
 
 fn named(names: &[String]) -> Result<Vec<&'static Program>> {
@@ -169,52 +180,6 @@ fn named(names: &[String]) -> Result<Vec<&'static Program>> {
         .collect()
 }
 
-/// A node of either kind, with an empty folder; `advertised` is the port its clients are told.
-fn start(target: &Target, name: &str, advertised: Option<u16>) -> Result<Node> {
-    match target {
-        Target::Plimsoll(binary) => {
-            let dir = scratch(&format!("{name}-plimsoll"))?;
-            let mut place = Place::new(binary, &dir)?;
-            // As the reference has it: a group's first member does not wait for others.
-            place.extra = ["--set", "group.initial.rebalance.delay.ms=0"]
-                .map(str::to_owned)
-                .into();
-            if let Some(port) = advertised {
-                place
-                    .extra
-                    .extend(["--advertise".to_owned(), format!("127.0.0.1:{port}")]);
-            }
-            place.start()
-        }
-        Target::Kafka => {
-            reference::fetch()?;
-            reference::start(&scratch(&format!("{name}-kafka"))?, advertised)
-        }
-    }
-}
-
-/// A node that clients reach only through a proxy that loses replies.
-struct BehindProxy {
-    bootstrap: String,
-    proxy: Flaky,
-    _node: Node,
-}
-
-impl BehindProxy {
-    fn start(target: &Target) -> Result<Self> {
-        let [port] = free_ports()?;
-        let node = start(target, "clients-flaky", Some(port))?;
-        let seed = seed_or_now(None);
-        println!("replies are lost by seed {seed}");
-        let proxy = Flaky::start(port, node.kafka, seed)?;
-        Ok(Self {
-            bootstrap: format!("127.0.0.1:{port}"),
-            proxy,
-            _node: node,
-        })
-    }
-}
-
 /// A client between its own checks and the matrix.
 struct Suite {
     report: Report,
@@ -223,7 +188,7 @@ struct Suite {
     written: Vec<interop::Written>,
 }
 
-fn own_checks(program: &Program, bootstrap: &str, behind: &BehindProxy) -> Suite {
+fn own_checks(program: &Program, bootstrap: &str, nodes: u32, behind: &BehindProxy) -> Suite {
     let mut report = Report::new(program.name);
     let mut driver = None;
     report.check("fetch", || {
@@ -242,10 +207,13 @@ fn own_checks(program: &Program, bootstrap: &str, behind: &BehindProxy) -> Suite
         println!("     {} is {}", program.name, driver.hello.client);
         let another = || Driver::start(program.driver(), bootstrap);
         checks::all(driver, &another, program.name, &mut report);
+        if nodes > 1 {
+            replicas::all(driver, nodes, program.name, &mut report);
+        }
         report.check("idempotent-retries", || {
             let mut driver = Driver::start(program.driver(), &behind.bootstrap)?;
             let topic = format!("{}-retries", program.name);
-            checks::idempotent_retries(&mut driver, &topic, || behind.proxy.cuts())
+            checks::idempotent_retries(&mut driver, &topic, || behind.cuts())
         });
         written = interop::write(driver, "all", &mut report);
     }

@@ -132,6 +132,10 @@ pub(crate) enum Feature {
     Admin,
     /// Idempotent producing.
     Idempotence,
+    /// Admin calls about replicas: who has them, who leads, moving them.
+    Replicas,
+    /// Reading from a replica in the reader's own rack.
+    Racks,
 }
 
 /// A record, and what a client must be able to represent to carry it.

@@ -14,7 +14,7 @@ type Log = BTreeMap<u64, Vec<u8>>;
 
 /// Compares the logs below the data directories of nodes that have nothing in flight, none of a
 /// compacted topic: each replica cleans those at its own time.
-pub(super) fn compare(data: &[(u32, &Path)]) -> Result<String> {
+pub(crate) fn compare(data: &[(u32, &Path)]) -> Result<String> {
     let mut partitions = BTreeSet::new();
     for (_, dir) in data {
         for entry in fs::read_dir(dir)? {

@@ -6,7 +6,7 @@
 //! that was acknowledged must be there, once and in order.
 
 mod answers;
-mod bytes;
+pub(crate) mod bytes;
 mod doctor;
 mod figures;
 mod nodes;
