@@ -235,6 +235,8 @@ async fn metrics_have_the_names_that_dashboards_read() {
         "plimsoll_replica_heal_duration_seconds_bucket{le=\"+Inf\"} ",
         "plimsoll_request_duration_seconds_bucket{le=\"+Inf\",api=\"Fetch\"",
         "plimsoll_disk_free_bytes ",
+        "plimsoll_fsync_duration_seconds_bucket{le=\"+Inf\"} ",
+        "plimsoll_scrubbed_bytes_total ",
     ] {
         assert!(
             lines.iter().any(|line| line.starts_with(beginning)),

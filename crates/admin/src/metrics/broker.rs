@@ -1,6 +1,6 @@
 //! What the broker counts as a whole.
 
-use super::encode::{counter, gauge};
+use super::encode::{counter, gauge, times};
 use super::replication::MISSED_WAKEUPS;
 use plimsoll_broker::{ApiCounters, Broker, LATENCY_BOUNDS_US, disk_space};
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -27,6 +27,9 @@ pub(super) fn encode(
         None,
         nodes,
     )?;
+    let (sum, _, buckets) = histogram(&broker.device().syncs);
+    let help = "How long syncs of the data directory's disk took";
+    times(encoder, "plimsoll_fsync_duration", help, sum, &buckets)?;
     // The disk may be dead; the other metrics then say so.
     if let Ok(space) = disk_space(broker.data_dir()) {
         let (bytes, total, free) = (Some(&Unit::Bytes), space.total_bytes, space.usable_bytes);
@@ -81,6 +84,24 @@ fn traffic(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result 
             "Retries of idempotent producers that were answered from the log",
             None,
             &counters.duplicates,
+        ),
+        (
+            "plimsoll_scrubbed",
+            "Bytes read in the background to see whether they still are what was written",
+            bytes,
+            &counters.scrubbed_bytes,
+        ),
+        (
+            "plimsoll_scrub_rounds",
+            "Rounds of that over all logs",
+            None,
+            &counters.scrub_rounds,
+        ),
+        (
+            "plimsoll_scrub_damage",
+            "Damaged ranges that it found",
+            None,
+            &counters.scrub_damage,
         ),
         (
             "plimsoll_malformed_requests",
