@@ -16,7 +16,7 @@ use std::thread::{JoinHandle, Thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Most bytes of one entry; what surrounds it has its own place in a record.
-pub(crate) const MAX_PROPOSAL_BYTES: usize = crate::format::MAX_ENTRY_BYTES - 4096;
+pub(crate) const MAX_PROPOSAL_BYTES: usize = crate::journal::format::MAX_ENTRY_BYTES - 4096;
 
 /// Why the quorum did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

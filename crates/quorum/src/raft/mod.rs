@@ -92,7 +92,7 @@ mod storage;
 mod store;
 mod stream;
 
-use crate::disk::{Disk, RealDisk};
+use crate::journal::disk::{Disk, RealDisk};
 use crate::{Limits, OpenError, Recovery, Snapshot};
 use async_trait::async_trait;
 use bytes::Bytes;

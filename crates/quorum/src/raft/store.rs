@@ -8,8 +8,9 @@
 //! when its record is synced; after the first failure nothing is written any more.
 
 use super::codec::{self, LogEntry, LogId, Meta, Reader, StoredMembers, Vote};
-use crate::disk::Disk;
-use crate::{Limits, OpenError, Proposal, Recovery, Room, Snapshot, SnapshotError};
+use crate::journal::disk::Disk;
+use crate::journal::{self, Journal, Proposal};
+use crate::{Limits, OpenError, Recovery, Room, Snapshot, SnapshotError};
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -73,7 +74,7 @@ struct State {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Store {
-    journal: crate::Quorum,
+    journal: Journal,
     state: Mutex<State>,
     /// Held while an image is written.
     keeping: Mutex<()>,
@@ -89,7 +90,7 @@ impl Store {
             max_queued_bytes: usize::MAX / 2,
             ..limits
         };
-        let opened = crate::open_log(disk, dir, journal_limits, true)?;
+        let opened = journal::open(disk, dir, journal_limits)?;
         let inconsistent = |reason| OpenError::Inconsistent {
             dir: dir.to_owned(),
             reason,
@@ -99,12 +100,16 @@ impl Store {
             None => State::new(),
         };
         for entry in opened.entries {
+            if !Record::is_one(&entry.bytes) {
+                let dir = dir.to_owned();
+                return Err(OpenError::Outdated { dir });
+            }
             let record = Record::decode(entry.bytes).ok_or_else(|| inconsistent("a record"))?;
             state.apply(record);
         }
         state.settle().map_err(inconsistent)?;
         let store = Self {
-            journal: opened.quorum,
+            journal: opened.journal,
             state: Mutex::new(state),
             keeping: Mutex::new(()),
         };
@@ -117,7 +122,7 @@ impl Store {
         let mut last = None;
         for record in records {
             let room = Room::Reserved;
-            let proposal = self.journal.propose_within(room, record.encode());
+            let proposal = self.journal.propose(room, record.encode());
             last = Some(proposal.map_err(io::Error::other)?);
             state.apply(record);
         }
@@ -261,7 +266,7 @@ impl Store {
             }
             // The image is what all records before this one amount to.
             let nothing = Record::Nothing.encode();
-            let place = self.journal.propose_within(Room::Reserved, nothing);
+            let place = self.journal.propose(Room::Reserved, nothing);
             (state.clone(), place.map_err(|e| io(e.to_string()))?)
         };
         let index = place.wait().map_err(|e| io(e.to_string()))?;
@@ -452,6 +457,14 @@ impl Record {
             }
         }
         out.freeze()
+    }
+
+    /// Whether the bytes are a record at all: what a node that was alone wrote once began
+    /// otherwise.
+    fn is_one(bytes: &[u8]) -> bool {
+        bytes
+            .first()
+            .is_some_and(|kind| (0x20..0x30).contains(kind))
     }
 
     fn decode(bytes: Bytes) -> Option<Self> {

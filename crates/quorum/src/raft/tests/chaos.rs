@@ -3,7 +3,7 @@
 use super::harness::{Cluster, until};
 use super::*;
 use crate::Room;
-use crate::tests::failing_disk::TestDisk;
+use crate::journal::tests::failing_disk::TestDisk;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 

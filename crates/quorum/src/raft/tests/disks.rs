@@ -3,7 +3,7 @@
 use super::harness::{Cluster, LIMITS, until};
 use super::*;
 use crate::Room;
-use crate::tests::failing_disk::TestDisk;
+use crate::journal::tests::failing_disk::TestDisk;
 use codec::Types;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -175,4 +175,32 @@ fn workload(cluster: &mut Cluster) -> Vec<String> {
         }
     }
     committed
+}
+
+#[test]
+fn a_directory_of_before_there_was_a_quorum_is_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = Arc::new(crate::journal::disk::RealDisk) as Arc<dyn Disk>;
+    let old = crate::journal::open(real, dir.path(), LIMITS).unwrap();
+    let transaction = Bytes::from_static(&[0xfe, 0, 0]);
+    old.journal
+        .propose(Room::Reserved, transaction)
+        .unwrap()
+        .wait()
+        .unwrap();
+    drop(old);
+    let before = fs_names(dir.path());
+    let refused = store::Store::open(Arc::new(RealDisk), dir.path(), LIMITS).err();
+    assert!(
+        matches!(refused, Some(OpenError::Outdated { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(fs_names(dir.path()), before);
+}
+
+fn fs_names(dir: &Path) -> Vec<std::ffi::OsString> {
+    let found = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = found.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
 }

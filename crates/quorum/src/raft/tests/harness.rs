@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Room;
-use crate::tests::failing_disk::TestDisk;
+use crate::journal::tests::failing_disk::TestDisk;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! A disk for tests: it counts, waits, fills up, fails and dies when told.
 
-use crate::disk::{Disk, DiskFile, RealDisk};
+use crate::journal::disk::{Disk, DiskFile, RealDisk};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;

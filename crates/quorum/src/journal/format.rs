@@ -2,7 +2,7 @@
 //!
 //! Decoding is total: any bytes give a value or say what is wrong with them.
 
-use crate::recover::Fault;
+use crate::journal::recover::Fault;
 use std::path::{Path, PathBuf};
 
 pub(crate) const HEADER_BYTES: usize = 24;

@@ -6,8 +6,8 @@
 //! end is cut, and the cut is durable, before anything else happens; room that is kept is the
 //! file's own, so nobody else's data can take it, and does not show in the file's length.
 
-use crate::disk::{Disk, DiskFile, is_full};
-use crate::format;
+use crate::journal::disk::{Disk, DiskFile, is_full};
+use crate::journal::format;
 use std::io;
 use std::path::Path;
 

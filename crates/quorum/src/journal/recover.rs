@@ -3,10 +3,10 @@
 //! Repairs what a crash explains and nothing else. Reads everything before it changes anything, so
 //! that a refusal leaves the directory as it was.
 
-use crate::disk::Disk;
-use crate::format;
-use crate::log::Files;
-use crate::tail::Tail;
+use crate::journal::disk::Disk;
+use crate::journal::format;
+use crate::journal::log::Files;
+use crate::journal::tail::Tail;
 use crate::{Entry, Snapshot};
 use bytes::Bytes;
 use std::io;
@@ -63,6 +63,16 @@ pub enum OpenError {
         dir: PathBuf,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The log is of a node that was alone, of before such a node was a quorum of one.
+    #[error(
+        "the metadata log in {} is of a program before nodes could join, and this one cannot read \
+         it; nothing was changed. Go on with that program, or start on a new --data-dir and copy \
+         the topics over", dir.display()
+    )]
+    Outdated {
+        /// The directory.
+        dir: PathBuf,
     },
     /// The log's thread does not start.
     #[error("the metadata log's thread does not start: {0}")]

@@ -4,6 +4,7 @@ pub(crate) mod failing_disk;
 mod full_disk;
 
 use super::*;
+use disk::RealDisk;
 use failing_disk::TestDisk;
 use std::fs;
 use std::future::Future;
@@ -21,14 +22,21 @@ const ONE_FILE: Limits = Limits {
     ..SMALL
 };
 
+fn real() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
 fn entry(number: u64) -> Bytes {
     let padding: String = (0..number % 40).map(|_| 'x').collect();
     Bytes::from(format!("entry {number} {padding}"))
 }
 
-fn commit(quorum: &Quorum, numbers: std::ops::RangeInclusive<u64>) {
+fn commit(quorum: &Journal, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
-        let index = quorum.propose(entry(number)).expect("taken").wait();
+        let index = quorum
+            .propose(Room::Free, entry(number))
+            .expect("taken")
+            .wait();
         assert_eq!(index, Ok(number));
     }
 }
@@ -65,36 +73,27 @@ fn only_log(dir: &Path) -> PathBuf {
 fn what_was_committed_is_there_after_each_open() {
     let dir = tempfile::tempdir().expect("a directory");
     for round in 0..4 {
-        let opened = open(dir.path(), SMALL).expect("opens");
+        let opened = open(real(), dir.path(), SMALL).expect("opens");
         assert_eq!(numbers(&opened), up_to(round * 7));
-        assert_eq!(opened.quorum.committed_index(), round * 7);
-        commit(&opened.quorum, round * 7 + 1..=round * 7 + 7);
+        assert_eq!(opened.journal.queue.committed_index(), round * 7);
+        commit(&opened.journal, round * 7 + 1..=round * 7 + 7);
     }
-}
-
-#[test]
-fn the_stream_brings_every_committed_entry_once_and_then_the_end() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let opened = open(dir.path(), SMALL).expect("opens");
-    commit(&opened.quorum, 1..=5);
-    drop(opened.quorum);
-    for number in 1..=5 {
-        let next = opened.committed.next().expect("committed");
-        assert_eq!((next.index, next.bytes), (number, entry(number)));
-    }
-    assert!(opened.committed.try_next().is_none());
-    assert!(opened.committed.next().is_err());
 }
 
 #[test]
 fn proposals_that_wait_together_are_synced_together() {
     let dir = tempfile::tempdir().expect("a directory");
     let disk = Arc::new(TestDisk::default());
-    let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
+    let opened = open(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
     let gate = disk.gate.lock();
     let before = disk.syncs.load(Ordering::SeqCst);
     let proposals: Vec<_> = (1..=100)
-        .map(|number| opened.quorum.propose(entry(number)).expect("taken"))
+        .map(|number| {
+            opened
+                .journal
+                .propose(Room::Free, entry(number))
+                .expect("taken")
+        })
         .collect();
     drop(gate);
     for proposal in proposals {
@@ -117,15 +116,15 @@ fn a_proposal_is_a_future_that_is_woken() {
     }
     let dir = tempfile::tempdir().expect("a directory");
     let disk = Arc::new(TestDisk::default());
-    let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
+    let opened = open(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
     let flag = Arc::new(Flag(AtomicBool::new(false)));
     let waker = Arc::clone(&flag).into();
     let mut context = Context::from_waker(&waker);
 
     let gate = disk.gate.lock();
-    let mut first = Box::pin(opened.quorum.propose(entry(1)).expect("taken"));
+    let mut first = Box::pin(opened.journal.propose(Room::Free, entry(1)).expect("taken"));
     assert_eq!(first.as_mut().poll(&mut context), Poll::Pending);
-    let second = opened.quorum.propose(entry(2)).expect("taken");
+    let second = opened.journal.propose(Room::Free, entry(2)).expect("taken");
     drop(gate);
     second.wait().expect("committed");
     // Both are told at once, in no order.
@@ -142,20 +141,20 @@ fn a_proposal_is_a_future_that_is_woken() {
 fn a_log_cut_anywhere_in_its_last_group_opens_with_all_before() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = only_log(dir.path());
-    drop(open(dir.path(), ONE_FILE).map(|opened| commit(&opened.quorum, 1..=3)));
+    drop(open(real(), dir.path(), ONE_FILE).map(|opened| commit(&opened.journal, 1..=3)));
     let before = fs::read(&path).expect("the log").len();
-    drop(open(dir.path(), ONE_FILE).map(|opened| commit(&opened.quorum, 4..=4)));
+    drop(open(real(), dir.path(), ONE_FILE).map(|opened| commit(&opened.journal, 4..=4)));
     let whole = fs::read(&path).expect("the log");
     let frame = format::FRAME_BYTES + entry(4).len();
 
     for len in before..=whole.len() {
         fs::write(&path, &whole[..len]).expect("cut");
-        let opened = open(dir.path(), ONE_FILE).expect("a torn tail is no damage");
+        let opened = open(real(), dir.path(), ONE_FILE).expect("a torn tail is no damage");
         let kept = if len < before + frame { 3 } else { 4 };
         assert_eq!(numbers(&opened), up_to(kept), "cut at {len}");
-        commit(&opened.quorum, kept + 1..=kept + 1);
+        commit(&opened.journal, kept + 1..=kept + 1);
         drop(opened);
-        let opened = open(dir.path(), ONE_FILE).expect("opens");
+        let opened = open(real(), dir.path(), ONE_FILE).expect("opens");
         assert_eq!(
             numbers(&opened),
             up_to(kept + 1),
@@ -167,13 +166,13 @@ fn a_log_cut_anywhere_in_its_last_group_opens_with_all_before() {
 #[test]
 fn no_flipped_byte_hides_or_changes_an_entry() {
     let dir = tempfile::tempdir().expect("a directory");
-    drop(open(dir.path(), SMALL).map(|opened| {
-        commit(&opened.quorum, 1..=6);
+    drop(open(real(), dir.path(), SMALL).map(|opened| {
+        commit(&opened.journal, 1..=6);
         opened
-            .quorum
+            .journal
             .install_snapshot(&snapshot(5))
             .expect("installed");
-        commit(&opened.quorum, 7..=9);
+        commit(&opened.journal, 7..=9);
     }));
     let mut refused = 0;
     let files: Vec<_> = fs::read_dir(dir.path()).expect("listed").collect();
@@ -185,7 +184,7 @@ fn no_flipped_byte_hides_or_changes_an_entry() {
             let mut flipped = whole.clone();
             flipped[at] ^= 0x41;
             fs::write(&path, &flipped).expect("written");
-            match open(dir.path(), SMALL) {
+            match open(real(), dir.path(), SMALL) {
                 Ok(opened) => assert_eq!(numbers(&opened), up_to(9), "{path:?} at {at}"),
                 Err(OpenError::Damaged { path: named, .. }) => {
                     assert_eq!(named, path);
@@ -207,7 +206,7 @@ fn no_flipped_byte_hides_or_changes_an_entry() {
 #[test]
 fn a_missing_log_file_is_refused_by_its_entries() {
     let dir = tempfile::tempdir().expect("a directory");
-    drop(open(dir.path(), SMALL).map(|opened| commit(&opened.quorum, 1..=20)));
+    drop(open(real(), dir.path(), SMALL).map(|opened| commit(&opened.journal, 1..=20)));
     let mut logs: Vec<_> = fs::read_dir(dir.path())
         .expect("listed")
         .flatten()
@@ -215,7 +214,7 @@ fn a_missing_log_file_is_refused_by_its_entries() {
     logs.sort_by_key(std::fs::DirEntry::file_name);
     assert!(logs.len() >= 3);
     fs::remove_file(logs[1].path()).expect("removed");
-    let error = open(dir.path(), SMALL).expect_err("a hole");
+    let error = open(real(), dir.path(), SMALL).expect_err("a hole");
     assert!(
         matches!(error, OpenError::Missing { first: 2.., .. }),
         "{error}"
@@ -226,7 +225,7 @@ fn a_missing_log_file_is_refused_by_its_entries() {
 fn a_log_or_frame_of_a_later_version_is_refused_as_such() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = only_log(dir.path());
-    drop(open(dir.path(), ONE_FILE).map(|opened| commit(&opened.quorum, 1..=2)));
+    drop(open(real(), dir.path(), ONE_FILE).map(|opened| commit(&opened.journal, 1..=2)));
     let whole = fs::read(&path).expect("the log");
 
     let mut later = whole.clone();
@@ -234,7 +233,7 @@ fn a_log_or_frame_of_a_later_version_is_refused_as_such() {
     let crc = crc32fast::hash(&later[..20]);
     later[20..24].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, &later).expect("written");
-    let error = open(dir.path(), ONE_FILE).expect_err("a later version");
+    let error = open(real(), dir.path(), ONE_FILE).expect_err("a later version");
     assert!(matches!(
         error,
         OpenError::Damaged {
@@ -254,7 +253,7 @@ fn a_log_or_frame_of_a_later_version_is_refused_as_such() {
     hasher.update(&frame[format::FRAME_BYTES..bytes]);
     frame[28..32].copy_from_slice(&hasher.finalize().to_le_bytes());
     fs::write(&path, &later).expect("written");
-    let error = open(dir.path(), ONE_FILE).expect_err("a later kind");
+    let error = open(real(), dir.path(), ONE_FILE).expect_err("a later kind");
     assert!(matches!(
         error,
         OpenError::Damaged {
@@ -268,13 +267,13 @@ fn a_log_or_frame_of_a_later_version_is_refused_as_such() {
 #[test]
 fn snapshots_keep_the_directory_small() {
     let dir = tempfile::tempdir().expect("a directory");
-    let opened = open(dir.path(), SMALL).expect("opens");
+    let opened = open(real(), dir.path(), SMALL).expect("opens");
     let mut installed = 0;
     for number in 1..=400 {
-        commit(&opened.quorum, number..=number);
-        if opened.quorum.wants_snapshot() {
+        commit(&opened.journal, number..=number);
+        if opened.journal.wants_snapshot() {
             opened
-                .quorum
+                .journal
                 .install_snapshot(&snapshot(number))
                 .expect("installed");
             installed += 1;
@@ -288,7 +287,7 @@ fn snapshots_keep_the_directory_small() {
     assert!(bytes < 3000, "{bytes}");
     drop(opened);
     assert_eq!(
-        numbers(&open(dir.path(), SMALL).expect("opens")),
+        numbers(&open(real(), dir.path(), SMALL).expect("opens")),
         up_to(400)
     );
 }
@@ -296,9 +295,9 @@ fn snapshots_keep_the_directory_small() {
 #[test]
 fn a_snapshot_of_what_is_not_committed_or_not_new_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
-    let opened = open(dir.path(), SMALL).expect("opens");
-    commit(&opened.quorum, 1..=3);
-    let ahead = opened.quorum.install_snapshot(&snapshot(4));
+    let opened = open(real(), dir.path(), SMALL).expect("opens");
+    commit(&opened.journal, 1..=3);
+    let ahead = opened.journal.install_snapshot(&snapshot(4));
     assert!(matches!(
         ahead,
         Err(SnapshotError::Ahead {
@@ -307,10 +306,10 @@ fn a_snapshot_of_what_is_not_committed_or_not_new_is_refused() {
         })
     ));
     opened
-        .quorum
+        .journal
         .install_snapshot(&snapshot(2))
         .expect("installed");
-    let older = opened.quorum.install_snapshot(&snapshot(2));
+    let older = opened.journal.install_snapshot(&snapshot(2));
     assert!(matches!(
         older,
         Err(SnapshotError::NotNewer { newest: 2, .. })
@@ -321,20 +320,25 @@ fn a_snapshot_of_what_is_not_committed_or_not_new_is_refused() {
 fn after_a_failed_sync_nothing_is_taken_any_more() {
     let dir = tempfile::tempdir().expect("a directory");
     let disk = Arc::new(TestDisk::default());
-    let opened = open_on(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
-    commit(&opened.quorum, 1..=2);
+    let opened = open(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), ONE_FILE).expect("opens");
+    commit(&opened.journal, 1..=2);
     disk.fail_syncs.store(true, Ordering::SeqCst);
-    let stopped = opened.quorum.propose(entry(3)).expect("taken").wait();
+    let stopped = opened
+        .journal
+        .propose(Room::Free, entry(3))
+        .expect("taken")
+        .wait();
     let Err(CommitError::Stopped(Stopped { reason })) = stopped else {
         panic!("the sync failed, and yet: {stopped:?}")
     };
     assert!(reason.contains("no more syncs"), "{reason}");
     disk.fail_syncs.store(false, Ordering::SeqCst);
-    let refused = opened.quorum.propose(entry(3));
+    let refused = opened.journal.propose(Room::Free, entry(3));
     assert!(matches!(refused, Err(ProposeError::Stopped(_))));
-    assert_eq!(opened.quorum.stopped().map(|s| s.reason), Some(reason));
-    let read: Vec<_> = std::iter::from_fn(|| opened.committed.next().ok()).collect();
-    assert_eq!(read.len(), 2);
+    assert_eq!(opened.journal.stopped().map(|s| s.reason), Some(reason));
+    drop(opened);
+    let opened = open(real(), dir.path(), ONE_FILE).expect("opens");
+    assert!(numbers(&opened).starts_with(&up_to(2)));
 }
 
 #[test]
@@ -344,36 +348,23 @@ fn what_waits_is_bounded() {
         max_queued_bytes: 100,
         ..ONE_FILE
     };
-    let opened = open(dir.path(), limits).expect("opens");
+    let disk = Arc::new(TestDisk::default());
+    let opened = open(Arc::clone(&disk) as Arc<dyn Disk>, dir.path(), limits).expect("opens");
     let big = Bytes::from(vec![0; 60]);
-    opened
-        .quorum
-        .propose(big.clone())
-        .expect("taken")
-        .wait()
-        .expect("committed");
-    let refused = opened.quorum.propose(big.clone());
+    let gate = disk.gate.lock();
+    let first = opened.journal.propose(Room::Free, big.clone());
+    let refused = opened.journal.propose(Room::Free, big.clone());
     assert!(matches!(
         refused,
         Err(ProposeError::Busy { queued_bytes: 60 })
     ));
-    opened.committed.next().expect("committed");
-    opened
-        .quorum
-        .propose(big.clone())
-        .expect("room again")
-        .wait()
-        .expect("committed");
-    drop(opened.committed);
-    opened
-        .quorum
-        .propose(big)
-        .expect("nobody reads")
-        .wait()
-        .expect("committed");
+    drop(gate);
+    first.expect("taken").wait().expect("committed");
+    let next = opened.journal.propose(Room::Free, big);
+    next.expect("room again").wait().expect("committed");
     let huge = Bytes::from(vec![0; format::MAX_ENTRY_BYTES + 1]);
     assert!(matches!(
-        opened.quorum.propose(huge),
+        opened.journal.propose(Room::Free, huge),
         Err(ProposeError::TooLarge { .. })
     ));
 }
@@ -388,7 +379,7 @@ fn a_crash_at_any_operation_loses_nothing_committed() {
         let committed = workload(&disk, dir.path());
         let survived = disk.left.load(Ordering::SeqCst) > 0;
 
-        let opened = open(dir.path(), SMALL).expect("a crash is no damage");
+        let opened = open(real(), dir.path(), SMALL).expect("a crash is no damage");
         let held = numbers(&opened);
         let last = held.last().copied().unwrap_or(0);
         assert_eq!(held, up_to(last), "after {operations}");
@@ -396,9 +387,9 @@ fn a_crash_at_any_operation_loses_nothing_committed() {
             (committed..=committed + 1).contains(&last),
             "{committed} {last}"
         );
-        commit(&opened.quorum, last + 1..=last + 3);
+        commit(&opened.journal, last + 1..=last + 3);
         drop(opened);
-        let again = open(dir.path(), SMALL).expect("opens");
+        let again = open(real(), dir.path(), SMALL).expect("opens");
         assert_eq!(numbers(&again), up_to(last + 3), "after {operations}");
         if survived {
             assert!(operations > 60, "the workload has operations to die at");
@@ -411,17 +402,17 @@ fn a_crash_at_any_operation_loses_nothing_committed() {
 fn workload(disk: &Arc<TestDisk>, dir: &Path) -> u64 {
     let mut committed = 0;
     for _ in 0..2 {
-        let Ok(opened) = open_on(Arc::clone(disk) as Arc<dyn Disk>, dir, SMALL) else {
+        let Ok(opened) = open(Arc::clone(disk) as Arc<dyn Disk>, dir, SMALL) else {
             return committed;
         };
         for _ in 0..9 {
-            let proposal = opened.quorum.propose(entry(committed + 1));
+            let proposal = opened.journal.propose(Room::Free, entry(committed + 1));
             match proposal.map(Proposal::wait) {
                 Ok(Ok(index)) => committed = index,
                 _ => return committed,
             }
             if committed.is_multiple_of(5) {
-                drop(opened.quorum.install_snapshot(&snapshot(committed)));
+                drop(opened.journal.install_snapshot(&snapshot(committed)));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The thread that writes the log, and the snapshots that keep the log short.
 
 use crate::Snapshot;
-use crate::disk::{Disk, is_full};
-use crate::format::{self, FRAME_BYTES, Frame};
-use crate::queue::{Proposed, Queue, Room};
-use crate::tail::{AppendError, Tail};
+use crate::journal::disk::{Disk, is_full};
+use crate::journal::format::{self, FRAME_BYTES, Frame};
+use crate::journal::queue::{Proposed, Queue, Room};
+use crate::journal::tail::{AppendError, Tail};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,8 +55,6 @@ pub(crate) struct Writer {
     pub(crate) tail: Tail,
     pub(crate) log_file_bytes: u64,
     pub(crate) reserve_bytes: u64,
-    /// Whether an entry that finds no room at all is the end, because others depend on it.
-    pub(crate) strict: bool,
 }
 
 impl Writer {
@@ -97,12 +95,8 @@ impl Writer {
         }
         match self.append(&frames) {
             Ok(()) => {}
-            Err(AppendError::Full(error)) if self.strict => return Err(error),
-            Err(AppendError::Full(error)) => {
-                self.queue.refuse(group, &error);
-                return Ok(());
-            }
-            Err(AppendError::Broken(error)) => return Err(error),
+            // What comes after these entries relies on them.
+            Err(AppendError::Full(error) | AppendError::Broken(error)) => return Err(error),
         }
         self.tail.sync()?;
         self.queue.commit(group);

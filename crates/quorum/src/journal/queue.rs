@@ -1,13 +1,12 @@
-//! Proposals on their way to the disk, and committed entries on their way to their reader.
+//! Proposals on their way to the disk.
 //!
-//! Always: what waits in both directions is bounded; an entry is committed before its proposer is
-//! told, and told before or after it is read, never instead.
+//! Always: what waits is bounded; an entry is committed before its proposer is
+//! told.
 
-use crate::Entry;
-use crate::format::MAX_ENTRY_BYTES;
+use crate::journal::format::MAX_ENTRY_BYTES;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ pub struct Stopped {
 /// Why an entry is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ProposeError {
+pub(crate) enum ProposeError {
     /// The log has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -46,7 +45,7 @@ pub enum ProposeError {
 /// Why a proposal is not committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum CommitError {
+pub(crate) enum CommitError {
     /// The log stopped before.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -84,7 +83,7 @@ pub(crate) struct Queue {
     state: Mutex<State>,
     /// For the writer: there are proposals, or the queue closes.
     proposed: Condvar,
-    /// For proposers and the stream: something was committed, or the log stopped.
+    /// For proposers: something was committed, or the log stopped.
     committed: Condvar,
     max_bytes: usize,
 }
@@ -92,8 +91,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct State {
     proposed: Vec<Proposed>,
-    unread: VecDeque<Entry>,
-    /// Bytes proposed and not yet read off the stream.
+    /// Bytes proposed and not yet decided on.
     bytes: usize,
     last_ticket: u64,
     last_committed: u64,
@@ -101,8 +99,6 @@ struct State {
     waiting: BTreeMap<u64, Waiting>,
     stopped: Option<Stopped>,
     closing: bool,
-    /// Whether anyone reads the stream.
-    has_reader: bool,
 }
 
 #[derive(Debug, Default)]
@@ -116,14 +112,12 @@ impl Queue {
         Self {
             state: Mutex::new(State {
                 proposed: Vec::new(),
-                unread: VecDeque::new(),
                 bytes: 0,
                 last_ticket: 0,
                 last_committed: last_index,
                 waiting: BTreeMap::new(),
                 stopped: None,
                 closing: false,
-                has_reader: true,
             }),
             proposed: Condvar::new(),
             committed: Condvar::new(),
@@ -185,11 +179,7 @@ impl Queue {
             state.last_committed += 1;
             let index = state.last_committed;
             woken.extend(state.decide(ticket, Ok(index)));
-            if state.has_reader {
-                state.unread.push_back(Entry { index, bytes });
-            } else {
-                state.bytes -= bytes.len();
-            }
+            state.bytes -= bytes.len();
         }
         self.tell(state, woken);
     }
@@ -266,7 +256,7 @@ impl State {
 /// entry back.
 #[must_use = "an entry is not committed before its proposal says so"]
 #[derive(Debug)]
-pub struct Proposal {
+pub(crate) struct Proposal {
     queue: Arc<Queue>,
     ticket: u64,
 }
@@ -276,7 +266,7 @@ impl Proposal {
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub fn wait(self) -> Result<u64, CommitError> {
+    pub(crate) fn wait(self) -> Result<u64, CommitError> {
         let mut state = self.queue.state.lock();
         loop {
             match state.outcome(self.ticket) {
@@ -306,54 +296,5 @@ impl Future for Proposal {
 impl Drop for Proposal {
     fn drop(&mut self) {
         self.queue.state.lock().waiting.remove(&self.ticket);
-    }
-}
-
-/// Every entry that is committed after the open, in order, once.
-#[derive(Debug)]
-pub struct Committed {
-    queue: Arc<Queue>,
-}
-
-impl Committed {
-    pub(crate) const fn new(queue: Arc<Queue>) -> Self {
-        Self { queue }
-    }
-
-    /// The next entry; waits, blocking, until there is one.
-    ///
-    /// # Errors
-    /// The log stopped, and every entry committed before was read.
-    pub fn next(&self) -> Result<Entry, Stopped> {
-        let mut state = self.queue.state.lock();
-        loop {
-            if let Some(entry) = read(&mut state) {
-                return Ok(entry);
-            }
-            if let Some(stopped) = &state.stopped {
-                return Err(stopped.clone());
-            }
-            self.queue.committed.wait(&mut state);
-        }
-    }
-
-    /// The next entry, if it is committed.
-    #[must_use]
-    pub fn try_next(&self) -> Option<Entry> {
-        read(&mut self.queue.state.lock())
-    }
-}
-
-fn read(state: &mut State) -> Option<Entry> {
-    let entry = state.unread.pop_front()?;
-    state.bytes -= entry.bytes.len();
-    Some(entry)
-}
-
-impl Drop for Committed {
-    fn drop(&mut self) {
-        let mut state = self.queue.state.lock();
-        state.has_reader = false;
-        while read(&mut state).is_some() {}
     }
 }
