@@ -47,6 +47,8 @@ pub struct Counters {
     pub scrub_rounds: AtomicU64,
     /// Damaged ranges that it found.
     pub scrub_damage: AtomicU64,
+    /// Replicas that came back after a storage error.
+    pub reopened: AtomicU64,
 }
 
 impl Default for Counters {
@@ -63,6 +65,7 @@ impl Default for Counters {
             scrubbed_bytes: AtomicU64::new(0),
             scrub_rounds: AtomicU64::new(0),
             scrub_damage: AtomicU64::new(0),
+            reopened: AtomicU64::new(0),
         }
     }
 }

@@ -11,6 +11,7 @@ use plimsoll_partition::{Partition, describe};
 
 use crate::Broker;
 use crate::counters::add;
+use crate::hosting::Shortened;
 
 /// What one round of [`Broker::maintain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +48,15 @@ impl Broker {
         round
     }
 
-    /// Tries again what did not open, or failed since.
+    /// Makes the attempts that are due to bring back what failed.
+    pub(crate) fn heal(&self) -> Vec<Shortened> {
+        let shortened = self.host.heal(&self.metadata.image());
+        let back = self.host.reopened.swap(0, Ordering::Relaxed);
+        add(&self.counters.reopened, back);
+        shortened
+    }
+
+    /// Tries again what did not open.
     pub(crate) fn bring_back(&self) {
         self.host.give_up_unusable(&self.metadata.image());
         self.host.reopen_offline();
@@ -82,7 +91,7 @@ impl Broker {
     pub fn tick(&self) {
         if self.member.is_none() {
             self.host.look_for_room(self.data_dir());
-            self.host.heal(&self.metadata.image());
+            self.heal();
         }
         for partition in self.partitions() {
             if partition.watermarks().recompute() {

@@ -188,6 +188,47 @@ pub enum Chaos {
     Cut(OneNode),
     /// Mend a node's links
     Heal(OneNode),
+    /// Make a node's disk slow for a while, and tell how the cluster gets over it
+    SlowDisk(SlowDisk),
+    /// Leave a node's disk no room for a while, and tell how the cluster gets over it
+    FillDisk(SickDisk),
+    /// End what ails a node's disk
+    MendDisk(OneNode),
+    /// Flip a bit of a log, and tell when it was found and mended
+    #[command(after_help = "\
+Example:
+  plimsoll chaos flip-bit 3 hello/0 && plimsoll partition history hello/0")]
+    FlipBit(FlipBit),
+}
+
+/// `plimsoll chaos slow-disk`
+#[derive(Args, Debug)]
+pub struct SlowDisk {
+    #[command(flatten)]
+    pub(crate) sick: SickDisk,
+    /// How much longer each sync takes, in milliseconds
+    #[arg(value_name = "MS", default_value_t = 2000)]
+    pub(crate) ms: u64,
+}
+
+/// `plimsoll chaos fill-disk`, and what is common to sick disks.
+#[derive(Args, Debug)]
+pub struct SickDisk {
+    #[command(flatten)]
+    pub(crate) node: OneNode,
+    /// For how long, in seconds
+    #[arg(long = "for", value_name = "SECONDS", default_value = "20", value_parser = crate::verb::seconds)]
+    pub(crate) lasting: std::time::Duration,
+}
+
+/// `plimsoll chaos flip-bit`
+#[derive(Args, Debug)]
+pub struct FlipBit {
+    #[command(flatten)]
+    pub(crate) node: OneNode,
+    /// The partition
+    #[arg(value_name = "TOPIC/PARTITION", value_parser = partition)]
+    pub(crate) partition: (String, u32),
 }
 
 fn partition(text: &str) -> Result<(String, u32), String> {

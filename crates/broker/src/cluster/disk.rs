@@ -77,8 +77,7 @@ impl Broker {
                 continue;
             }
             let broker = Arc::clone(&self);
-            let image = self.metadata.image();
-            let healed = self.blocking(move || broker.host.heal(&image)).await;
+            let healed = self.blocking(move || broker.heal()).await;
             for shortened in healed.into_iter().flatten() {
                 let epoch = self.member.as_ref().and_then(|m| m.session.epoch());
                 let (node, Some(epoch)) = (self.config.node, epoch) else {

@@ -34,7 +34,7 @@ use crate::catalog::{Catalog, Hosted, HostedTopic, Leadership, Place, TopicPolic
 use crate::clock::Clock;
 pub use device::Device;
 pub(crate) use device::WatchedDisk;
-pub(crate) use heal::Healing;
+pub(crate) use heal::{Healing, Shortened};
 use queue::Key;
 pub(crate) use queue::Queue;
 pub(crate) use roster::Roster;
@@ -74,7 +74,7 @@ pub(crate) struct Host {
     pub(crate) roster: Mutex<Roster>,
     pub(crate) healing: Mutex<Healing>,
     pub(crate) scrubbing: Mutex<Scrubbing>,
-    /// Replicas that came back after a storage error.
+    /// Replicas that came back after a storage error, and were not counted yet.
     pub(crate) reopened: AtomicU64,
 }
 

@@ -1,5 +1,6 @@
 //! What each verb does.
 
+mod chaos;
 mod consume;
 mod doctor;
 mod group;
@@ -50,7 +51,7 @@ async fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Partition(Partition::History(args)) => return replica::history(args).await,
         Verb::Partition(Partition::Move(args)) => return relocate::reassign(args).await,
         Verb::Node(args) => return node::node(args).await,
-        Verb::Chaos(args) => return node::chaos(args).await,
+        Verb::Chaos(args) => return chaos::chaos(args).await,
     };
     done.map(|()| Exit::Ok)
 }

@@ -1,9 +1,9 @@
-//! `plimsoll node …` and `plimsoll chaos …`
+//! `plimsoll node …`
 
 use serde_json::Value;
 
 use crate::failure::{Exit, Failure};
-use crate::operate::{Chaos, Node, NodeList, OneNode};
+use crate::operate::{Node, NodeList, OneNode};
 use crate::output::{Columns, Output, print};
 use crate::verbs::doctor;
 use crate::verbs::words::{number, text};
@@ -77,19 +77,6 @@ async fn can_stop(args: OneNode) -> Result<Exit, Failure> {
 
 async fn order(args: OneNode, order: &str) -> Result<Exit, Failure> {
     let path = format!("/v1/nodes/{}/{order}", args.node);
-    let answer = args.ask.http.post(&path).await?;
-    told(args.ask.output, &answer, || text(&answer, "done"))?;
-    Ok(Exit::Ok)
-}
-
-pub(super) async fn chaos(chaos: Chaos) -> Result<Exit, Failure> {
-    let (word, args) = match chaos {
-        Chaos::Kill(args) => ("kill", args),
-        Chaos::Restart(args) => ("restart", args),
-        Chaos::Cut(args) => ("cut", args),
-        Chaos::Heal(args) => ("heal", args),
-    };
-    let path = format!("/v1/chaos/{word}/{}", args.node);
     let answer = args.ask.http.post(&path).await?;
     told(args.ask.output, &answer, || text(&answer, "done"))?;
     Ok(Exit::Ok)
