@@ -216,6 +216,7 @@ impl FollowLink {
         if machine.session() == Some(session) {
             let epoch = answer.leader_epoch;
             let intake = Intake::new(session, epoch, &replica, &self.shared, answer.log_end);
+            self.sessions.remove(&following.last_session);
             self.sessions.insert(session, Arc::clone(&intake));
             following.last_session = session;
             following.intake = Some(intake);
@@ -251,6 +252,7 @@ impl FollowLink {
             following.drop_intake();
             let epoch = answer.leader_epoch;
             let intake = Intake::new(session, epoch, &replica, &self.shared, answer.start);
+            self.sessions.remove(&following.last_session);
             self.sessions.insert(session, Arc::clone(&intake));
             following.last_session = session;
             following.intake = Some(intake);

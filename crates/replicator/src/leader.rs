@@ -306,6 +306,8 @@ pub(crate) fn close(
         return;
     };
     session.close();
+    // Its link forgets it.
+    session.ring();
     if let Some(why) = tell {
         session.link.end.say(StreamFrame::Refused(Refused {
             key: replica.key,
