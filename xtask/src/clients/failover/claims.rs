@@ -185,6 +185,7 @@ fn prefix(partition: i32, read: impl Iterator<Item = (usize, u64)>, log: &[u64])
 /// - librdkafka gives a commit up after three tries, which a coordinator that has just begun may
 ///   need for loading; KafkaJS gives it up when the coordinator is another one, and looks for that
 ///   with its next heartbeat; @platformatic/kafka asks the old coordinator four times for a join;
+/// - aiokafka cancels the calls of a connection that closes while a consumer starts, and raises that;
 /// - admin clients in Python and JavaScript ask once; what they are asked here is the suite's own
 ///   look at what is committed, which looks again.
 fn may_be(fault: &Fault) -> bool {
@@ -194,6 +195,9 @@ fn may_be(fault: &Fault) -> bool {
     const UNKNOWN_MEMBER_ID: i16 = 25;
     const REBALANCE_IN_PROGRESS: i16 = 27;
     let killed = fault.phase != Phase::Controlled;
+    if fault.op == "consume" && fault.text.contains("CancelledError") {
+        return killed;
+    }
     match (fault.op, fault.code) {
         ("committed", _) | ("commit", Some(LOADING | NOT_COORDINATOR)) => true,
         ("subscribe", Some(LOADING | NOT_COORDINATOR))
