@@ -137,9 +137,15 @@ fn play(
         dir: &dir,
         kills: kills.unwrap_or(2),
     };
+    // Changed bits are looked for once an hour; nobody here waits for so long.
+    let soon = [
+        "scrub.interval.ms=3000",
+        "scrub.max.bytes.per.second=33554432",
+    ];
+    let extra = soon.iter().flat_map(|pair| ["--set", *pair]);
     let form = Form {
+        extra: extra.map(str::to_owned).collect(),
         proxied: place == Where::Proxied,
-        ..Form::default()
     };
     if place == Where::Alone {
         for scenario in scenarios {

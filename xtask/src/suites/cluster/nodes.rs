@@ -235,7 +235,11 @@ impl Cluster {
         if let Ok(http) = self.speaker() {
             command.env("PLIMSOLL_HTTP", format!("http://127.0.0.1:{http}"));
         }
-        command.env("PLIMSOLL_BOOTSTRAP_SERVER", self.bootstrap());
+        let able = |id: &u32| self.runs(*id) && !self.mute.contains(id);
+        let able = self.ids().filter(able).map(|id| self.place(id).kafka);
+        let able = able.map(|port| format!("127.0.0.1:{port}"));
+        let able = able.collect::<Vec<_>>().join(",");
+        command.env("PLIMSOLL_BOOTSTRAP_SERVER", able);
         command
     }
 

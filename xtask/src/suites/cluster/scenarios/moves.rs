@@ -118,19 +118,18 @@ fn target_killed(stage: &mut Stage<'_>) -> Result<()> {
     stage.whole_again(HEAL)
 }
 
-/// A move to a node that is down is taken back.
+/// A move to a node that stands still is taken back.
 fn cancelled(stage: &mut Stage<'_>) -> Result<()> {
-    stage.cluster.kill(1)?;
-    stage
-        .cluster
-        .order(&["partition", "move", MOVED, "--to", "1,2,3"])?;
+    stage.cluster.stop(1)?;
+    let to = ["partition", "move", MOVED, "--to", "1,2,3"];
+    stage.cluster.order(&to)?;
     stage
         .cluster
         .order(&["partition", "move", MOVED, "--cancel"])?;
     let back = wait("cancelled", HEAL, || held_by(&stage.cluster, &[2, 3, 4]));
     let back = back.map(|()| "held by 2, 3 and 4 as before".to_owned());
     stage.report.claim("a move is cancelled", back);
-    stage.cluster.start(1)?;
+    stage.cluster.resume(1)?;
     stage.whole_again(HEAL)
 }
 
