@@ -98,9 +98,11 @@ impl Shared {
             }
             led.mark_unchanged();
             let leader = self.leader();
-            let pause = match leader {
-                Some(_) => Instant::now() + self.timing.heartbeat / 2,
-                None => deadline,
+            // Where a leader lives that is known may be told later.
+            let is_led = self.led.borrow().0.is_some();
+            let pause = match is_led {
+                true => Instant::now() + self.timing.heartbeat / 2,
+                false => deadline,
             };
             let outcome = match leader {
                 Some((id, _)) if id == self.me => {

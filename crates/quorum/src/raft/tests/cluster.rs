@@ -112,6 +112,25 @@ fn a_node_that_is_alone_takes_others_in_also_after_it_moved() {
     cluster.agree_on("without the first");
 }
 
+#[test]
+fn a_node_with_a_new_directory_is_answered_as_soon_as_it_knows_where_the_leader_is() {
+    let mut cluster = Cluster::of(3);
+    cluster.timing.request = Duration::from_secs(120);
+    for place in [1, 2, 0] {
+        cluster.start(place, place == 0);
+    }
+    let leader = cluster.leader();
+    cluster.commit(leader, "before");
+    let lost = (leader + 1) % 3;
+    cluster.kill(lost);
+    cluster.wipe(lost);
+    cluster.start(lost, false);
+    let barrier = cluster.nodes[lost].quorum().read_barrier();
+    let waiting = std::thread::spawn(move || barrier.wait());
+    until("an answer", || waiting.is_finished());
+    assert!(waiting.join().unwrap().is_ok());
+}
+
 /// So long that nothing happens by it.
 const NO_CLOCK: Timing = Timing {
     election_min: Duration::from_secs(20),
