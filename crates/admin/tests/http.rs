@@ -60,7 +60,7 @@ async fn a_node_whose_metadata_log_stopped_is_alive_and_not_ready_and_says_why()
     let node = Node::start().await;
     let mut config = support::config();
     // As long as makes the next topic the last of the first log file.
-    config.advertised.host = "h".repeat((4 << 20) - 400);
+    config.advertised.host = "h".repeat((4 << 20) - 1200);
     let broker = node.open_broker_with(config);
     broker.recover();
     assert!(broker.metadata_stopped().is_none());
@@ -71,6 +71,13 @@ async fn a_node_whose_metadata_log_stopped_is_alive_and_not_ready_and_says_why()
     node.create_topic(&broker, "fills", 90).await;
     node.create_topic(&broker, "fails", 1).await;
     assert!(broker.image().topic("fills").is_some() && broker.image().topic("fails").is_none());
+    let stopped = async {
+        while broker.metadata_stopped().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let stopped = tokio::time::timeout(Duration::from_secs(30), stopped).await;
+    stopped.expect("the log's end is told");
 
     node.admin.attach(broker);
     node.admin.set_accepting(true);

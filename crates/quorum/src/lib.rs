@@ -49,6 +49,10 @@
 //! | after a snapshot's rename, before old files go | snapshots and log files below it | snapshots are removed; log files are read past, and go with the next snapshot |
 //! | while a refused group is cut | a bad frame, and behind it none that calls it durable | cut there: nobody was told that the group is committed |
 //!
+//! What a sync never confirmed and open finds all the same may be in memory alone, and after a sync
+//! that failed the system holds it for written: open writes it once more, and syncs it, before
+//! anybody relies on it.
+//!
 //! Damage to the very last group is told from a torn write only if the mark behind it reached the
 //! disk, as it does within seconds; that is the price of not syncing twice a commit.
 //!

@@ -114,6 +114,12 @@ impl Journal {
         }
     }
 
+    /// Resolves when nothing is written any more, with the reason: also where all that was proposed
+    /// before was committed, as when the next log file cannot be begun.
+    pub(crate) fn ended(&self) -> Proposal {
+        Queue::ended(&self.queue)
+    }
+
     /// Why nothing is written any more, if so.
     pub(crate) fn stopped(&self) -> Option<Stopped> {
         self.queue.stopped()

@@ -158,6 +158,16 @@ impl Queue {
         Ok(Proposal { queue, ticket })
     }
 
+    /// Resolves when nothing is written any more, with the reason.
+    pub(crate) fn ended(queue: &Arc<Self>) -> Proposal {
+        let mut state = queue.state.lock();
+        state.last_ticket += 1;
+        let ticket = state.last_ticket;
+        state.waiting.insert(ticket, Waiting::default());
+        let queue = Arc::clone(queue);
+        Proposal { queue, ticket }
+    }
+
     /// Waits for proposals and takes them all, with the last committed index; `None` when the
     /// queue is closed and empty.
     pub(crate) fn take(&self) -> Option<(Vec<Proposed>, u64)> {

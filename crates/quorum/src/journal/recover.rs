@@ -164,6 +164,13 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, reserve_bytes: u64) -> Result
                 file.sync().map_err(at_path(&path))?;
                 recovery.cut_bytes = scan.cut_bytes;
             }
+            let (at, unsynced) = &scan.unsynced;
+            if !unsynced.is_empty() {
+                // It was read, and is believed from here on, but may be in memory alone: after a
+                // sync that failed the system takes it for clean, and another sync passes it over.
+                file.write_at(unsynced, *at).map_err(at_path(&path))?;
+                file.sync().map_err(at_path(&path))?;
+            }
             Tail::resume(file, end, reserve_bytes).map_err(at_path(&path))?
         }
         None => {
@@ -241,6 +248,8 @@ struct Scan {
     entries: Vec<Entry>,
     last_index: u64,
     cut_bytes: u64,
+    /// What nothing in the last file says was synced, and where that is.
+    unsynced: (u64, Bytes),
     unfinished: Option<PathBuf>,
 }
 
@@ -250,6 +259,7 @@ fn scan_logs(dir: &Path, logs: &[u64], covered: u64) -> Result<Scan, OpenError> 
         entries: Vec::new(),
         last_index: covered,
         cut_bytes: 0,
+        unsynced: (0, Bytes::new()),
         unfinished: None,
     };
     let missing = |first, last| OpenError::Missing {
@@ -278,6 +288,7 @@ fn scan_logs(dir: &Path, logs: &[u64], covered: u64) -> Result<Scan, OpenError> 
         })?;
         scan.files.push(first, read.end);
         scan.cut_bytes = read.cut_bytes;
+        scan.unsynced = read.unsynced;
         next = Some(first + read.entries.len() as u64);
         scan.entries.extend(
             read.entries
@@ -306,6 +317,7 @@ struct ReadFile {
     entries: Vec<Entry>,
     end: u64,
     cut_bytes: u64,
+    unsynced: (u64, Bytes),
 }
 
 /// Reads one log file to its end, or to a torn group if it is the last one.
@@ -316,6 +328,8 @@ fn scan_file(file: &Bytes, first: u64, is_last: bool) -> Result<ReadFile, (u64, 
     }
     let mut entries = Vec::new();
     let mut at = format::HEADER_BYTES;
+    // Where the entries begin that no frame so far says were synced, and the first of them.
+    let mut unsynced = (at, first);
     while at < file.len() {
         let expected = first + entries.len() as u64;
         let rest = &file[at..];
@@ -338,6 +352,10 @@ fn scan_file(file: &Bytes, first: u64, is_last: bool) -> Result<ReadFile, (u64, 
                 },
             ));
         }
+        if frame.durable >= unsynced.1 {
+            // What was synced together is told of together, by the first frame behind it.
+            unsynced = (at, frame.durable + 1);
+        }
         if let Some(payload) = frame.payload {
             let index = frame.index;
             let bytes = file.slice_ref(payload);
@@ -345,10 +363,13 @@ fn scan_file(file: &Bytes, first: u64, is_last: bool) -> Result<ReadFile, (u64, 
         }
         at += frame.bytes();
     }
+    let has_unsynced = first + entries.len() as u64 > unsynced.1;
+    let unsynced = if has_unsynced { unsynced.0 } else { at };
     Ok(ReadFile {
         entries,
         end: at as u64,
         cut_bytes: (file.len() - at) as u64,
+        unsynced: (unsynced as u64, file.slice(unsynced..at)),
     })
 }
 

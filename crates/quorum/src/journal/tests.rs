@@ -2,6 +2,7 @@
 
 pub(crate) mod failing_disk;
 mod full_disk;
+mod lost_pages;
 
 use super::*;
 use disk::RealDisk;

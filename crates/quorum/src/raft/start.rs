@@ -51,6 +51,7 @@ async fn find_place(shared: &Arc<Shared>, start: Start) -> io::Result<()> {
         return Err(io::Error::other("it was started twice"));
     }
     tokio::spawn(watch(Arc::clone(shared)));
+    tokio::spawn(watch_store(Arc::clone(shared)));
     if let Start::Join { seeds, address } = start {
         tokio::spawn(join(Arc::clone(shared), seeds, address));
     }
@@ -232,6 +233,20 @@ async fn watch(shared: Arc<Shared>) {
             shared.stop("the consensus ended");
             return;
         }
+    }
+}
+
+/// Takes no part any more once nothing can be written. The consensus notices what fails when it
+/// writes; a log that stops behind that would let it lead, or follow, with nothing to write on.
+async fn watch_store(shared: Arc<Shared>) {
+    let Err(ended) = shared.store.ended().await else {
+        return;
+    };
+    let reason = shared.store.stopped().map(|stopped| stopped.reason);
+    shared.stop(&reason.unwrap_or_else(|| ended.to_string().into()));
+    if let Some(raft) = shared.raft.get() {
+        // It may have ended by itself, of the same cause.
+        drop(raft.shutdown().await);
     }
 }
 

@@ -248,6 +248,11 @@ impl Store {
         self.journal.stopped()
     }
 
+    /// Resolves when nothing is written any more.
+    pub(crate) fn ended(&self) -> Proposal {
+        self.journal.ended()
+    }
+
     /// Makes `kept` the snapshot, durably, and everything before it short. Blocks.
     pub(crate) fn keep(&self, kept: Kept) -> Result<(), SnapshotError> {
         let _keeping = self.keeping.lock();

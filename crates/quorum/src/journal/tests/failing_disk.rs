@@ -16,6 +16,7 @@ pub(crate) struct TestDisk {
     pub(crate) syncs: Arc<AtomicUsize>,
     pub(crate) fail_syncs: Arc<AtomicBool>,
     pub(crate) fail_cuts: Arc<AtomicBool>,
+    pub(crate) fail_opens: AtomicBool,
     pub(crate) space: Arc<Mutex<Space>>,
     pub(crate) gate: Arc<Mutex<()>>,
 }
@@ -27,6 +28,7 @@ impl Default for TestDisk {
             syncs: Arc::default(),
             fail_syncs: Arc::default(),
             fail_cuts: Arc::default(),
+            fail_opens: AtomicBool::default(),
             space: Arc::new(Mutex::new(Space {
                 free: 1 << 40,
                 taken: HashMap::new(),
@@ -92,6 +94,9 @@ fn spend(left: &AtomicUsize) -> io::Result<()> {
 impl Disk for TestDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.operate()?;
+        if self.fail_opens.load(Ordering::SeqCst) {
+            return Err(io::Error::other("no file is opened"));
+        }
         Ok(Box::new(TestFile {
             file: RealDisk.open(path)?,
             left: Arc::clone(&self.left),

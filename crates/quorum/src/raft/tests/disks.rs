@@ -114,6 +114,38 @@ fn after_a_failed_sync_a_node_takes_no_part_and_the_others_go_on() {
     cluster.agree_on("after");
 }
 
+/// What was asked for was written and synced; only the next log file could not be begun.
+#[test]
+fn a_leader_whose_log_stopped_behind_a_commit_leads_nobody_any_more() {
+    let cluster = Cluster::formed(3);
+    let leader = cluster.leader();
+    let disk = &cluster.nodes[leader].disk;
+    disk.fail_opens.store(true, Ordering::SeqCst);
+    // Whether it is told or not.
+    drop(cluster.nodes[leader].propose(&"x".repeat(4000)));
+    until("it stopped", || {
+        cluster.nodes[leader].quorum().stopped().is_some()
+    });
+    let others: Vec<usize> = (0..3).filter(|place| *place != leader).collect();
+    let id = harness::id(cluster.nodes[leader].number);
+    until("another leads", || {
+        let leads = |place: &usize| cluster.nodes[*place].status().leader;
+        others.iter().all(|o| leads(o).is_some_and(|by| by != id))
+    });
+    cluster.commit(others[0], "after");
+}
+
+#[test]
+fn a_follower_whose_log_stopped_behind_a_commit_says_so() {
+    let cluster = Cluster::formed(3);
+    let leader = cluster.leader();
+    let follower = &cluster.nodes[(leader + 1) % 3];
+    follower.disk.fail_opens.store(true, Ordering::SeqCst);
+    cluster.commit(leader, &"x".repeat(4000));
+    until("it stopped", || follower.quorum().stopped().is_some());
+    cluster.commit(leader, "after");
+}
+
 /// The process dies at every operation on the disk in turn, half of it done.
 #[test]
 fn a_crash_at_any_operation_loses_nothing_committed() {
