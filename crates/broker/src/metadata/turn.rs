@@ -122,7 +122,7 @@ mod tests {
         let turn = Turn::default();
         let rung: [Arc<Rung>; 3] = Default::default();
         let wakers = rung.clone().map(Waker::from);
-        let mut cx = wakers.each_ref().map(|waker| Context::from_waker(waker));
+        let mut cx = wakers.each_ref().map(Context::from_waker);
         let mut first = Box::pin(turn.take());
         let Poll::Ready(held) = first.as_mut().poll(&mut cx[0]) else {
             panic!("it was free")
