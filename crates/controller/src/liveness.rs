@@ -338,15 +338,34 @@ impl Liveness {
                 // The epoch is the version of the registration, so this one knows of it.
                 let knows = facts.applied_version >= broker_epoch.0;
                 let settled = image.in_sync_on(id) == 0;
-                let ready = here && knows && settled && facts.ready && !facts.drain;
-                ready.then_some(Decision::Unfence {
-                    node: id,
-                    broker_epoch,
+                if !(here && knows && settled && facts.ready && !facts.drain) {
+                    return None;
+                }
+                Some(match shunned(id, facts, image) {
+                    partitions if partitions.is_empty() => Decision::Unfence {
+                        node: id,
+                        broker_epoch,
+                    },
+                    partitions => Decision::Offline {
+                        node: id,
+                        broker_epoch,
+                        partitions,
+                    },
                 })
             }
             (false, disk) => employ(node, facts, disk, image, || self.ill()),
         }
     }
+}
+
+/// Partitions that a fenced node may lead as soon as it is trusted, with a log that it cannot use:
+/// where others may come back with all of it, they are waited for.
+fn shunned(id: NodeId, facts: &HeartbeatFacts, image: &Image) -> Vec<PartitionKey> {
+    let offline = facts.offline.iter().copied().filter(|key| {
+        let partition = image.partition_by_key(*key);
+        partition.is_some_and(|p| p.elr.contains(&id) && p.elr.len() > 1)
+    });
+    offline.collect()
 }
 
 /// What becomes of the partitions of a node that is alive.

@@ -269,3 +269,18 @@ fn a_corrupt_replica_leaves_and_the_last_one_stays() {
     assert_eq!(members(&image), (vec![2], vec![], Some(2)));
     assert_eq!(report(&image, 2), Ok(vec![]));
 }
+
+#[test]
+fn who_lost_its_end_alone_gives_way_to_those_who_may_have_it() {
+    let mut image = cluster(2);
+    create_on(&mut image, &[1, 2], &[MIN_2]);
+    fence(&mut image, node(2));
+    assert_eq!(members(&image), (vec![1], vec![2], Some(1)));
+    let records = rules::begin_again(&image, node(1), epoch(&image, node(1)), KEY);
+    apply(&mut image, records);
+    assert_eq!(members(&image), (vec![], vec![2], None));
+    assert_eq!(partition(&image).last_known_elr.to_vec(), nodes(&[1]));
+    unfence(&mut image, node(2));
+    assert_eq!(members(&image), (vec![2], vec![], Some(2)));
+    assert_eq!(partition(&image).unclean_epoch, None);
+}

@@ -247,3 +247,42 @@ fn a_node_is_stable_when_it_was_well_for_long() {
     run(&mut liveness, &image, 300_000, 300_200, &[node(1)]);
     assert_eq!(liveness.stable(at(300_200)).len(), 1);
 }
+
+#[test]
+fn who_comes_back_with_a_log_it_cannot_use_leaves_it_to_others_first() {
+    let mut image = cluster(3);
+    let min_2 = ("min.insync.replicas", "2");
+    create_on(&mut image, &[1, 2], &[min_2]);
+    for id in [1, 2] {
+        fence(&mut image, node(id));
+    }
+    assert_eq!(partition(&image).elr.len(), 2);
+    let mut liveness = controller();
+    let mut decide = |image: &Image, id| {
+        let facts = HeartbeatFacts {
+            offline: vec![KEY],
+            ..well(image)
+        };
+        liveness.heartbeat(node(id), epoch(image, node(id)), at(10), facts);
+        liveness.tick(at(10), image)
+    };
+    let decisions = decide(&image, 1);
+    assert!(
+        matches!(decisions[..], [Decision::Offline { .. }]),
+        "{decisions:?}"
+    );
+    let records = decisions[0].records(&image);
+    apply(&mut image, records);
+    let decisions = decide(&image, 1);
+    assert!(
+        matches!(decisions[..], [Decision::Unfence { .. }]),
+        "{decisions:?}"
+    );
+    let records = decisions[0].records(&image);
+    apply(&mut image, records);
+    assert_eq!(partition(&image).leader, None);
+    // What the last one has left is all there is.
+    let decisions = decide(&image, 2);
+    let of = |d: &Decision| matches!(d, Decision::Unfence { node: id, .. } if *id == node(2));
+    assert!(decisions.iter().any(of), "{decisions:?}");
+}

@@ -112,7 +112,8 @@ pub fn resign_leaderships(
 
 /// The record that begins another term of a partition that `node` alone is in sync with and leads,
 /// after its log lost what others may have copied: what it has left is all there is. The election
-/// is recorded as unclean.
+/// is recorded as unclean. Where others may lead, who are not here just now, it gives way to them:
+/// they have all that was committed.
 ///
 /// # Errors
 /// The process is not the node's any more.
@@ -129,7 +130,11 @@ pub fn begin_again(
     if *change.old.isr != [node] || change.old.leader != Some(node) {
         return Ok(Vec::new());
     }
-    change.lead_unclean(node);
+    if change.old.elr.is_empty() {
+        change.lead_unclean(node);
+    } else {
+        change.leaves(node, Loss::Some);
+    }
     Ok(change.finish(&mut Loads::of(image)).into_iter().collect())
 }
 
