@@ -44,7 +44,7 @@ impl LeadLink {
             Err(why)
         };
         // Before the lock: it may wait for a disk.
-        let own = own_log(&*replica.store);
+        let start = own_start(&*replica.store);
         let mut state = replica.state.lock();
         let state = &mut *state;
         let (leader, current) = (state.view.leader, state.view.leader_epoch);
@@ -58,9 +58,12 @@ impl LeadLink {
         if attach.broker_epoch != self.shared.broker_epoch {
             return refused(Refusal::StaleBrokerEpoch);
         }
-        let Some(own) = own.filter(|_| replica.store.offline().is_none()) else {
+        let Some(start) = start.filter(|_| replica.store.offline().is_none()) else {
             return refused(Refusal::Storage);
         };
+        // All else only now: before this term the log may have been shorter, and who has more than
+        // that would be told to cut what is committed.
+        let own = own_log(&*replica.store, start);
         let leader_epoch = leading.machine.leader_epoch();
         let marks = replica.store.watermarks().snapshot();
         let session = self.replicas.next_id();
@@ -158,7 +161,7 @@ impl LeadLink {
     /// the session goes on, with a log begun afresh.
     pub(crate) fn begin_afresh(&mut self, session: &Arc<Session>, now: Monotonic) -> bool {
         let replica = Arc::clone(&session.replica);
-        let Some(own) = own_log(&*replica.store) else {
+        let Some(start) = own_start(&*replica.store) else {
             self.replicas
                 .end_session(session, Some(Refusal::Storage), now);
             return false;
@@ -167,6 +170,7 @@ impl LeadLink {
         let Role::Leader(leading) = &mut state.role else {
             return false;
         };
+        let own = own_log(&*replica.store, start);
         let mut out = Vec::new();
         leading
             .machine
@@ -219,15 +223,21 @@ struct OwnLog {
     epochs: Vec<EpochEntry>,
 }
 
-/// The leader's log, for comparing; `None` if its first batch cannot be read.
-fn own_log(store: &dyn Store) -> Option<OwnLog> {
+/// The base of the batch that holds the log start; `None` if it cannot be read.
+fn own_start(store: &dyn Store) -> Option<Offset> {
     let reader = store.reader();
     let (log_start, end) = (reader.log_start(), reader.log_end());
     let first = reader.read(log_start, end, 1, Minimum::OneBatch).ok()?;
     let base = first.chunks.first().and_then(|chunk| first_base(chunk));
-    Some(OwnLog {
-        start: base.unwrap_or(log_start).min(log_start),
-        end,
+    Some(base.unwrap_or(log_start).min(log_start))
+}
+
+/// The leader's log as it is, for comparing. Waits for no disk.
+fn own_log(store: &dyn Store, start: Offset) -> OwnLog {
+    let reader = store.reader();
+    OwnLog {
+        start: start.min(reader.log_start()),
+        end: reader.log_end(),
         epochs: reader.epochs().entries().to_vec(),
-    })
+    }
 }

@@ -3,7 +3,6 @@
 //! All of it under the replica's `state`, so that the machine sees one thing after the other.
 //! Acks and record bytes do not come here.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -72,50 +71,96 @@ impl Replicas {
         actions: Vec<LeaderAction>,
         now: Monotonic,
     ) {
-        let mut queue = VecDeque::from(actions);
-        let mut looks = 0;
-        while let Some(action) = queue.pop_front() {
+        let mut actions = actions;
+        for looks in 0..=MAX_LOOKS {
+            let mut measures = false;
+            for action in std::mem::take(&mut actions) {
+                measures |= action == LeaderAction::Measure;
+                self.carry_out_one(replica, state, action, now);
+            }
             let Role::Leader(leading) = &mut state.role else {
                 return;
             };
-            let leader_epoch = leading.machine.leader_epoch();
-            match action {
-                LeaderAction::SetRule { rule, fresh } => {
-                    replica.store.set_rule(leader_epoch, &isr_rule(rule, fresh));
-                }
-                LeaderAction::Measure if looks == MAX_LOOKS => {}
-                LeaderAction::Measure => {
-                    looks += 1;
-                    let mut more = Vec::new();
-                    measure(replica, leading, now, &mut more);
-                    queue.extend(more);
-                }
-                LeaderAction::Propose(proposal) => self.propose(IsrProposal {
-                    key: replica.key,
-                    leader_epoch,
-                    partition_epoch: proposal.partition_epoch,
-                    new_isr: proposal.new_isr,
-                }),
-                LeaderAction::CloseSession { node, session, why } => {
-                    let tell = told_of(why);
-                    close(replica, leading, node, session, tell);
-                    replica.listen(state);
-                }
-                // Whoever found the follower behind tells it: that is the link's frame to send.
-                LeaderAction::ResetFollower { .. } => {}
-                LeaderAction::Scrub { at } => {
-                    self.push_work(replica, leader_epoch, None, WorkKind::Scrub(at));
-                }
-                LeaderAction::Lease(lease) => {
-                    let until = match lease {
-                        Lease::Until(until) => until,
-                        Lease::Controller => Monotonic::default(),
-                    };
-                    replica.store.set_lease(leader_epoch, until);
-                }
-                LeaderAction::Event(event) => self.leader_event(replica, leading, &event, now),
+            if !measures || looks == MAX_LOOKS {
+                return;
             }
+            // Only now: a joiner is looked at while it counts, not while it is about to.
+            measure(replica, leading, now, &mut actions);
         }
+    }
+
+    fn carry_out_one(
+        &self,
+        replica: &Arc<Replica>,
+        state: &mut State,
+        action: LeaderAction,
+        now: Monotonic,
+    ) {
+        let Role::Leader(leading) = &mut state.role else {
+            return;
+        };
+        let leader_epoch = leading.machine.leader_epoch();
+        match action {
+            LeaderAction::SetRule { rule, fresh } => {
+                replica.store.set_rule(leader_epoch, &isr_rule(rule, fresh));
+            }
+            LeaderAction::Propose(proposal) => self.propose(IsrProposal {
+                key: replica.key,
+                leader_epoch,
+                partition_epoch: proposal.partition_epoch,
+                new_isr: proposal.new_isr,
+            }),
+            LeaderAction::CloseSession { node, session, why } => {
+                let tell = told_of(why);
+                close(replica, leading, node, session, tell);
+                replica.listen(state);
+            }
+            // The first is the caller's, after all that came with it. Of the second whoever found
+            // the follower behind tells it: that is the link's frame to send.
+            LeaderAction::Measure | LeaderAction::ResetFollower { .. } => {}
+            LeaderAction::Scrub { at } => {
+                self.push_work(replica, leader_epoch, None, WorkKind::Scrub(at));
+            }
+            LeaderAction::Lease(lease) => {
+                let until = match lease {
+                    Lease::Until(until) => until,
+                    Lease::Controller => Monotonic::default(),
+                };
+                replica.store.set_lease(leader_epoch, until);
+            }
+            LeaderAction::Event(event) => self.leader_event(replica, leading, &event, now),
+        }
+    }
+
+    /// A leader's log was opened again: it is another course, so its sessions are over. Its term
+    /// may not be, and then whoever is proposed goes on to count: the controller may have taken it
+    /// in. Whether it leads on. Blocks for the log's writer.
+    pub(crate) fn leads_on(
+        &self,
+        replica: &Arc<Replica>,
+        state: &mut State,
+        now: Monotonic,
+    ) -> bool {
+        let Role::Leader(leading) = &mut state.role else {
+            return false;
+        };
+        let mut out = Vec::new();
+        let sessions = leading.sessions.iter();
+        let sessions: Vec<_> = sessions.map(|(node, of)| (*node, of.id)).collect();
+        for (node, session) in sessions {
+            close(replica, leading, node, session, told_of(CloseWhy::Stalled));
+            leading.machine.session_lost(session, &mut out);
+        }
+        // What was to come into force while the log took nothing did not.
+        let rule = isr_rule(leading.machine.rule().clone(), Vec::new());
+        let leader_epoch = leading.machine.leader_epoch();
+        if replica.store.become_leader(leader_epoch, &rule).is_err() {
+            return false;
+        }
+        out.push(LeaderAction::Measure);
+        self.carry_out(replica, state, out, now);
+        replica.listen(state);
+        true
     }
 
     fn leader_event(
@@ -163,6 +208,9 @@ impl Replicas {
             return;
         };
         if leading.machine.leader_epoch() == proposal.leader_epoch {
+            // A copy that waits to be brought is answered too: were it brought after a refusal, the
+            // controller might take in whom nobody counts any more.
+            self.unpropose(proposal);
             let (version, mut out) = (proposal.partition_epoch, Vec::new());
             leading.machine.decided(version, decision, now, &mut out);
             self.carry_out(&replica, &mut state, out, now);

@@ -139,7 +139,8 @@ impl Replicas {
     }
 
     /// The store had failed and was opened again, with a log that may be shorter: every session of
-    /// before is void, and the role is taken up anew. Blocks on the disk.
+    /// before is void. A leader whose term goes on leads on; any other role is taken up anew. Blocks
+    /// on the disk.
     pub fn reopened(&self, key: PartitionKey, now: Monotonic) {
         let Some(replica) = self.replica(key) else {
             return;
@@ -147,11 +148,14 @@ impl Replicas {
         let structure = replica.structure.lock();
         let view = {
             let mut state = replica.state.lock();
-            self.give_up(&replica, &mut state, None, now);
             state.cause = None;
+            replica.note(now, "opened again".into());
+            if self.leads_on(&replica, &mut state, now) {
+                return;
+            }
+            self.give_up(&replica, &mut state, None, now);
             state.view.clone()
         };
-        replica.note(now, "opened again".into());
         self.take_role(&replica, &view, now);
         drop(structure);
     }
@@ -311,6 +315,13 @@ impl Replicas {
         count(&self.counters.proposals);
         self.proposals.lock().insert(proposal.key, proposal);
         self.proposals_bell.notify();
+    }
+
+    pub(crate) fn unpropose(&self, proposal: &IsrProposal) {
+        let mut waiting = self.proposals.lock();
+        if waiting.get(&proposal.key) == Some(proposal) {
+            waiting.remove(&proposal.key);
+        }
     }
 
     /// The next piece of work that blocks, if there is one.

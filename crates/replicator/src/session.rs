@@ -4,8 +4,8 @@
 //! it is bounded by the number of sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -82,6 +82,7 @@ pub(crate) trait OnLink: Sized {
         if !self.flags().due.swap(true, AcqRel) {
             self.end().due.push(Arc::clone(self));
             self.end().bell.notify();
+            self.end().forget_if_closed();
         }
     }
 
@@ -113,6 +114,7 @@ impl<T: OnLink> End<T> {
     pub(crate) fn say(&self, frame: StreamFrame) {
         self.control.push(frame);
         self.bell.notify();
+        self.forget_if_closed();
     }
 
     pub(crate) fn wake(&self) {
@@ -141,8 +143,18 @@ impl<T: OnLink> End<T> {
     pub(crate) fn close(&self) {
         // Release: whoever sees it closed sees the sessions end.
         self.closed.store(true, Release);
-        while self.due.pop().is_some() {}
-        while self.control.pop().is_some() {}
+        self.forget_if_closed();
+    }
+
+    /// Nobody empties the queues of a connection that is gone, and a session in one would keep the
+    /// connection that keeps it.
+    fn forget_if_closed(&self) {
+        // Pairs with itself: of who closes and who pushes at once, one sees what the other did.
+        fence(SeqCst);
+        if self.is_closed() {
+            while self.due.pop().is_some() {}
+            while self.control.pop().is_some() {}
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -4,6 +4,8 @@
 #![allow(missing_docs, reason = "tests say what they show by name")]
 
 mod common;
+#[path = "common/order.rs"]
+mod order;
 #[path = "common/safety.rs"]
 mod safety;
 

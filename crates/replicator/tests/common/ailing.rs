@@ -5,16 +5,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use plimsoll_partition::{IsrRule, Partition, Tap};
 use plimsoll_replicator::{ReplicateError, Store, StoreError};
 use plimsoll_segment_log::{EpochEntry, LogReader};
 use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset};
 use plimsoll_watermark::{Counts, Watermarks};
 
+/// What a test does at one call of a store.
+pub(crate) type RuleHook = Box<dyn FnMut(&IsrRule) + Send>;
+
+/// What a test has one replica's store do.
+#[derive(Clone, Default)]
+pub(crate) struct Tricks {
+    /// Before a rule comes into force.
+    pub(crate) before_rule: Arc<Mutex<Option<RuleHook>>>,
+    /// The log as it was when the next caller looked.
+    pub(crate) earlier: Arc<Mutex<Option<LogReader>>>,
+}
+
 pub(crate) struct Ailing {
     pub(crate) partition: Arc<Partition>,
     pub(crate) deaf: bool,
     pub(crate) full: Arc<AtomicBool>,
+    pub(crate) tricks: Tricks,
 }
 
 impl Ailing {
@@ -34,7 +48,8 @@ impl Store for Ailing {
         self.inner().watermarks()
     }
     fn reader(&self) -> LogReader {
-        self.inner().reader()
+        let earlier = self.tricks.earlier.lock().take();
+        earlier.unwrap_or_else(|| self.inner().reader())
     }
     fn counts(&self) -> Counts {
         self.inner().counts()
@@ -46,6 +61,9 @@ impl Store for Ailing {
         self.inner().become_leader(epoch, rule)
     }
     fn set_rule(&self, epoch: LeaderEpoch, rule: &IsrRule) {
+        if let Some(before) = &mut *self.tricks.before_rule.lock() {
+            before(rule);
+        }
         self.inner().set_rule(epoch, rule);
     }
     fn become_follower(

@@ -41,6 +41,18 @@ pub(crate) fn key() -> PartitionKey {
     }
 }
 
+/// Whether a leader took a batch.
+pub(crate) fn append(leader: &Partition, what: plimsoll_segment_log::ToAppend) -> bool {
+    let mut append = pin!(leader.append(what));
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(done) = append.as_mut().poll(&mut cx) {
+            return done.is_ok();
+        }
+        std::thread::yield_now();
+    }
+}
+
 pub(crate) struct Node {
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) partition: Option<Arc<Partition>>,
@@ -50,6 +62,7 @@ pub(crate) struct Node {
     flushers: Arc<FlushPool>,
     /// Its disk takes nothing.
     pub(crate) full: Arc<AtomicBool>,
+    pub(crate) tricks: ailing::Tricks,
     epoch: u64,
     up: bool,
 }
@@ -124,6 +137,7 @@ impl World {
                 host: LogHost::new(100),
                 flushers: Arc::new(FlushPool::new(1).unwrap()),
                 full: Arc::default(),
+                tricks: ailing::Tricks::default(),
                 epoch: u64::from(id) * 100,
                 up: false,
             };
@@ -165,6 +179,7 @@ impl World {
             partition: Arc::clone(&opened.partition),
             deaf: self.deaf.contains(&id),
             full: Arc::clone(&known.full),
+            tricks: known.tricks.clone(),
         });
         known.store = Some(store);
         known.partition = Some(opened.partition);
@@ -251,15 +266,7 @@ impl World {
     }
 
     pub(crate) fn append(&self, id: u32, what: plimsoll_segment_log::ToAppend) -> bool {
-        let partition = self.nodes[&id].partition.as_ref().unwrap();
-        let mut append = pin!(partition.append(what));
-        let mut cx = Context::from_waker(Waker::noop());
-        loop {
-            if let Poll::Ready(done) = append.as_mut().poll(&mut cx) {
-                return done.is_ok();
-            }
-            std::thread::yield_now();
-        }
+        append(self.nodes[&id].partition.as_ref().unwrap(), what)
     }
 
     fn connect(&mut self) {
