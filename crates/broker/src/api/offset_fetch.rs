@@ -20,8 +20,11 @@ const ERROR_FROM_VERSION: i16 = 2;
 
 pub(crate) async fn handle(context: &Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version < GROUPS_FROM_VERSION {
+        context.broker.await_groups([&*request.group_id]).await;
         return one_group(context, request);
     }
+    let ids = request.groups.iter().map(|group| &*group.group_id);
+    context.broker.await_groups(ids).await;
     let groups = request
         .groups
         .into_iter()

@@ -1,5 +1,5 @@
 //! What moves the groups when no request does: writes that reach the log and become durable,
-//! timers, and the loading of partitions.
+//! timers, the loading of partitions, and the end of waiting for it.
 //!
 //! One future for all partitions of the offsets topic; the node runs it as one task. It appends
 //! what the coordinators ask for, in order and several writes to a batch, watches the high
@@ -140,7 +140,8 @@ impl Driver {
         let mut next: Option<Monotonic> = None;
         for lane in &mut self.lanes {
             let deadline = lane.step(&self.broker, now, &self.signal, &mut loads, cx);
-            next = [next, deadline].into_iter().flatten().min();
+            let held = lane.shard.refuse_overdue(now);
+            next = [next, deadline, held].into_iter().flatten().min();
         }
         next
     }

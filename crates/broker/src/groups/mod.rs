@@ -2,7 +2,8 @@
 //! `__consumer_offsets`.
 //!
 //! A request enters the coordinator of its group's partition ([`shard`]) and is answered at once or
-//! when a write is durable, a rebalance ends, or time is up; [`driver`] brings that about. What is
+//! when a write is durable, a rebalance ends, or time is up; [`driver`] brings that about. While the
+//! partition is still being read it is held for a bounded time ([`held`]). What is
 //! written has Kafka's own format ([`log_format`]), in the partition that Kafka would use
 //! ([`hash`]).
 //!
@@ -13,12 +14,14 @@ mod code;
 pub(crate) mod convert;
 mod driver;
 mod hash;
+mod held;
 mod log;
 mod log_format;
 mod shard;
 mod slot;
 mod topic;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -252,7 +255,7 @@ impl Broker {
         let asked = self.enter_group(group, input);
         async move {
             match asked {
-                Ok(asked) => Ok(asked.answer().await),
+                Ok(asked) => asked.answer().await,
                 Err(error) => Err(error),
             }
         }
@@ -269,6 +272,33 @@ impl Broker {
             self.groups.signal.notify();
         }
         Ok(asked)
+    }
+
+    /// Waits for the coordinators of `groups` that are about to be here, for a bounded time for all
+    /// of them together; to be called before a look at what they know.
+    pub(crate) fn await_groups<'a>(
+        &self,
+        groups: impl IntoIterator<Item = &'a str>,
+    ) -> impl Future<Output = ()> + Send {
+        let shards = groups
+            .into_iter()
+            .filter_map(|group| self.groups.shard_of(group).ok());
+        // One place in the queue of a partition, however many groups are asked for.
+        let shards: BTreeMap<usize, &Arc<Shard>> =
+            shards.map(|shard| (shard.index, shard)).collect();
+        let now = self.group_time();
+        let waits: Vec<_> = shards
+            .values()
+            .filter_map(|shard| shard.look_later(now))
+            .collect();
+        if waits.iter().any(|(_, ring)| *ring) {
+            self.groups.signal.notify();
+        }
+        async move {
+            for (slot, _) in waits {
+                slot.filled().await;
+            }
+        }
     }
 
     /// Answers everyone who waits for a group, and whoever still comes: the node is stopping. A

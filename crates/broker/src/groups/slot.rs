@@ -1,38 +1,37 @@
 //! A place for one answer, filled by whoever drives the coordinator and awaited by one request.
 
 use parking_lot::Mutex;
-use plimsoll_group_coordinator::Response;
 use plimsoll_watermark::Signal;
 
 /// Filled once. A request that is gone leaves it to be filled for nobody.
-pub(super) struct Slot {
+pub(super) struct Slot<T> {
     signal: Signal,
-    response: Mutex<Option<Response>>,
+    answer: Mutex<Option<T>>,
 }
 
-impl Slot {
+impl<T> Slot<T> {
     pub(super) fn new() -> Self {
         Self {
             signal: Signal::new(),
-            response: Mutex::new(None),
+            answer: Mutex::new(None),
         }
     }
 
-    pub(super) fn fill(&self, response: Response) {
-        *self.response.lock() = Some(response);
+    pub(super) fn fill(&self, answer: T) {
+        *self.answer.lock() = Some(answer);
         self.signal.notify();
     }
 
-    pub(super) async fn filled(&self) -> Response {
+    pub(super) async fn filled(&self) -> T {
         loop {
-            if let Some(response) = self.take() {
-                return response;
+            if let Some(answer) = self.take() {
+                return answer;
             }
             self.signal.notified().await;
         }
     }
 
-    fn take(&self) -> Option<Response> {
-        self.response.lock().take()
+    fn take(&self) -> Option<T> {
+        self.answer.lock().take()
     }
 }

@@ -46,8 +46,12 @@ fn commit(offset: i64) -> impl FnOnce(ReplyTo) -> Input {
 
 /// The answer, if it is there.
 fn poll(asked: Asked) -> Option<Response> {
+    poll_answer(asked).map(|answer| answer.expect("not refused"))
+}
+
+fn poll_answer(asked: Asked) -> Option<Answer> {
     match pin!(asked.answer()).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(response) => Some(response),
+        Poll::Ready(answer) => Some(answer),
         Poll::Pending => None,
     }
 }
@@ -110,14 +114,6 @@ fn failed_shard_serves_again_once_loaded() {
 }
 
 #[test]
-fn shard_that_loads_tells_so() {
-    let shard = Shard::new(0, config());
-    let (asked, _) = shard.ask(now(1), commit(7)).expect("not failed");
-    let told = vec![Err(GroupError::CoordinatorLoadInProgress)];
-    assert_eq!(poll(asked), Some(Response::Commit(told)));
-}
-
-#[test]
 fn driver_is_rung_only_for_a_deadline_before_the_one_it_knows() {
     let shard = loaded();
     let planned = shard.tick(now(1)).next.expect("retention is checked");
@@ -127,3 +123,5 @@ fn driver_is_rung_only_for_a_deadline_before_the_one_it_knows() {
     assert!(sooner < planned);
     assert!(!shard.tell(now(1), Input::Tick), "nothing new");
 }
+
+mod holding;
