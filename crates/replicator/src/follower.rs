@@ -315,9 +315,21 @@ impl Replicas {
 
     pub(crate) fn tick_follower(&self, replica: &Arc<Replica>, state: &mut State, now: Monotonic) {
         let marks = replica.store.watermarks().snapshot();
+        let before = match &state.role {
+            Role::Follower(following) => Some(following.machine.state()),
+            Role::Idle | Role::Leader(_) => None,
+        };
         self.follow_with(replica, state, now, |machine, out| {
             machine.tick(marks.log_end, now, out);
         });
+        if let (Some(FollowerState::Withdrawn { until }), Some(Cause::Damaged(from))) =
+            (before, state.cause)
+            && now >= until
+        {
+            // Whoever heard of it may have been gone before it was committed.
+            let (key, leading) = (replica.key, false);
+            self.report(Report::Corrupt { key, from, leading });
+        }
         let Role::Follower(following) = &mut state.role else {
             return;
         };

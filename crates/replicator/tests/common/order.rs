@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use plimsoll_replicator::{Decision, IsrProposal, Replicas};
-use plimsoll_types::PartitionEpoch;
+use plimsoll_replicator::{Decision, IsrProposal, Replicas, Report};
+use plimsoll_types::{Offset, PartitionEpoch};
 
 use super::common::{World, append, batch, key, node};
 use super::{fill, small};
@@ -119,4 +119,29 @@ fn nothing_keeps_a_replica_whose_links_are_gone() {
     world.stop(2);
     world.stop(1);
     assert_eq!(kept.map(|partition| partition.strong_count()), [0, 0]);
+}
+
+#[test]
+fn damage_is_told_until_the_controller_has_heard() {
+    let mut world = World::new(2, &[1, 2], small());
+    fill(&world, 1, 5, 100);
+    world.pass(200);
+    let damaged = |world: &World| {
+        let told = world.nodes[&2].replicas.take_reports();
+        told.iter()
+            .any(|report| matches!(report, Report::Corrupt { .. }))
+    };
+    world.nodes[&2]
+        .replicas
+        .damaged(key(), Offset::ZERO, world.now);
+    // The controller was away: that one is lost.
+    assert!(damaged(&world));
+    world.pass(1500);
+    assert!(damaged(&world), "else it waits for ever");
+    world.change(|view| view.isr.truncate(1));
+    world.pass(3000);
+    damaged(&world);
+    world.pass(3000);
+    assert!(!damaged(&world));
+    world.assert_in_step();
 }
