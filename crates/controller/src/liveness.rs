@@ -259,6 +259,9 @@ impl Liveness {
     /// A connection to `node` closed, and a new one was refused: its process is gone.
     pub fn suspect(&mut self, node: NodeId, now: Monotonic) {
         self.gone.insert(node, now);
+        // What it said before says nothing of it now; else it would be trusted again as soon as it
+        // is fenced, and be elected.
+        self.contacts.remove(&node);
     }
 
     /// The nodes that were well for long enough to be given leaderships back.

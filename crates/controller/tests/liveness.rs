@@ -98,6 +98,36 @@ fn a_node_that_is_gone_is_fenced_at_once_unless_it_is_heard_of() {
 }
 
 #[test]
+fn a_node_that_is_gone_is_trusted_again_only_when_it_is_heard_of() {
+    let mut image = cluster(3);
+    let mut liveness = controller();
+    let others = [node(1), node(3)];
+    assert_eq!(
+        run(
+            &mut liveness,
+            &image,
+            100,
+            500,
+            &[node(1), node(2), node(3)]
+        ),
+        vec![]
+    );
+    liveness.suspect(node(2), at(510));
+    let decisions = run(&mut liveness, &image, 520, 520, &others);
+    assert_eq!(decisions.len(), 1);
+    let records = decisions[0].records(&image);
+    apply(&mut image, records);
+    assert!(!image.is_alive(node(2)));
+    // What it said shortly before it went says nothing of it now.
+    assert_eq!(run(&mut liveness, &image, 600, 5000, &others), vec![]);
+    let decisions = run(&mut liveness, &image, 5100, 5100, &[node(2)]);
+    assert!(
+        matches!(decisions[..], [Decision::Unfence { .. }]),
+        "{decisions:?}"
+    );
+}
+
+#[test]
 fn a_suspicion_of_others_is_probed_first() {
     let image = cluster(2);
     let mut liveness = controller();
