@@ -57,7 +57,7 @@ impl Timing {
         back_off_max: Duration::from_secs(2),
         join_max_lag: Duration::from_secs(1),
         join_hold: Duration::from_secs(1),
-        join_hold_max: Duration::from_secs(60),
+        join_hold_max: Duration::from_secs(10),
         flap_memory: Duration::from_secs(600),
         join_freeze: Duration::from_millis(200),
         max_lag: Duration::from_secs(10),
