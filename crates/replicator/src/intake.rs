@@ -178,7 +178,15 @@ impl FollowLink {
     pub(crate) fn acks(&mut self) -> Vec<Ack> {
         let mut acks = Vec::new();
         while let Some(intake) = self.shared.end.take_due() {
-            if intake.is_closed() || !intake.is_ready() {
+            if intake.is_closed() {
+                // A session that began afresh has another intake under the same number.
+                let known = self.sessions.get(&intake.session);
+                if known.is_some_and(|known| Arc::ptr_eq(known, &intake)) {
+                    self.sessions.remove(&intake.session);
+                }
+                continue;
+            }
+            if !intake.is_ready() {
                 continue;
             }
             let marks = intake.replica.store.watermarks().snapshot();

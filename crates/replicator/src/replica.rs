@@ -214,6 +214,8 @@ impl Following {
         let intake = self.intake.take();
         if let Some(intake) = &intake {
             intake.close();
+            // Its link forgets it.
+            intake.ring();
         }
         intake.is_some()
     }

@@ -197,11 +197,18 @@ impl World {
         for place in places {
             self.cut(place);
         }
+        self.nodes.get_mut(&id).unwrap().up = false;
+        self.unhost(id);
+    }
+
+    /// A node hosts its replica no more; its links stay, and carry what there is to say.
+    pub(crate) fn unhost(&mut self, id: u32) {
         let known = self.nodes.get_mut(&id).unwrap();
-        known.up = false;
         known.replicas.remove(key());
-        known.partition = None;
-        known.store = None;
+        (known.partition, known.store) = (None, None);
+        for place in self.pipes.keys().copied().collect::<Vec<_>>() {
+            self.shuttle(place);
+        }
     }
 
     /// Replaces a stopped node's disk with an empty one.

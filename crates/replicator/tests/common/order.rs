@@ -145,3 +145,15 @@ fn damage_is_told_until_the_controller_has_heard() {
     assert!(!damaged(&world));
     world.assert_in_step();
 }
+
+#[test]
+fn links_that_stay_keep_no_replica_that_went() {
+    for id in [1, 2] {
+        let mut world = World::new(2, &[1, 2], small());
+        fill(&world, 1, 5, 100);
+        world.pass(200);
+        let gone = Arc::downgrade(world.nodes[&id].partition.as_ref().unwrap());
+        world.unhost(id);
+        assert_eq!(gone.strong_count(), 0, "of node {id}");
+    }
+}
