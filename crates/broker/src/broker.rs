@@ -18,7 +18,7 @@ use crate::cluster::{Member, Membership};
 use crate::config::BrokerConfig;
 use crate::counters::Counters;
 use crate::groups::GroupService;
-use crate::hosting::{Device, Host, Queue, RecoveryProgress, WatchedDisk};
+use crate::hosting::{Device, Host, Queue, RecoveryProgress, Roster, WatchedDisk};
 use crate::metadata::{self, ChangeError, Changed, METADATA_DIR, Metadata, MetadataError};
 
 /// One node's broker. Shared by all connections.
@@ -146,6 +146,7 @@ impl Broker {
         let groups = GroupService::new(&config.groups);
         let device = Device::new(Arc::clone(&clock), config.disk_reserve_bytes);
         let watched = Arc::new(WatchedDisk::new(Arc::clone(&disk), Arc::clone(&device)));
+        let roster = Roster::read(&*disk, data.path());
         let host = Host {
             node: config.node,
             logs: LogHost::on(watched, config.max_open_segments),
@@ -170,7 +171,7 @@ impl Broker {
             lost: Mutex::default(),
             unusable: Mutex::default(),
             reopened: AtomicU64::new(0),
-            roster: Mutex::default(),
+            roster: Mutex::new(roster),
             healing: Mutex::default(),
             scrubbing: Mutex::default(),
         };

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use plimsoll_wire::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
@@ -10,7 +12,7 @@ use plimsoll_wire::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRe
 use plimsoll_wire::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use plimsoll_wire::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use plimsoll_wire::{ErrorCode, Records, Request, Response};
-use support::{Harness, batch};
+use support::{Harness, Inline, batch};
 
 #[test]
 fn the_cluster_is_described_in_every_version() {
@@ -210,4 +212,48 @@ fn deleted_records_stay_deleted_also_after_a_restart() {
         (0, 4),
         "all that is committed"
     );
+}
+
+/// While the logs are being opened none are there yet, and a log that is gone would pass for one
+/// that never was.
+#[test]
+fn which_logs_there_are_is_not_forgotten_while_they_are_opened() {
+    let harness = Harness::new();
+    harness.create_topic("t", &[]);
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 1000,
+        topic_data: vec![TopicProduceData {
+            name: "t".into(),
+            partition_data: vec![PartitionProduceData {
+                index: 0,
+                records: Some(Records::from(batch(&["a"]))),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    harness.call(9, &Request::Produce(request));
+    let dir = Arc::clone(&harness.dir);
+    assert_eq!(harness.broker.close(), 0);
+    drop(harness);
+    let known = || std::fs::read_to_string(dir.path().join("logs.known")).unwrap();
+    let before = known();
+    assert_eq!(before.lines().count(), 2, "{before}");
+
+    let again = Harness::before_recovery(Arc::clone(&dir), Arc::new(Inline));
+    again.broker.maintain();
+    assert_eq!(known(), before);
+    again.broker.recover();
+    again.broker.maintain();
+    assert_eq!(known(), before);
+    assert_eq!(again.broker.close(), 0);
+    drop(again);
+
+    // Nor is a loss forgotten that nobody was told of.
+    let log = dir.path().join(before.lines().next().unwrap());
+    std::fs::remove_dir_all(log).unwrap();
+    let last = Harness::on(Arc::clone(&dir));
+    last.broker.maintain();
+    assert_eq!(known(), before);
 }

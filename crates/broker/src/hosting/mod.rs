@@ -70,7 +70,7 @@ pub(crate) struct Host {
     pub(crate) lost: Mutex<BTreeMap<PartitionKey, Offset>>,
     /// How often the directory of a replica was found to be unusable.
     pub(crate) unusable: Mutex<BTreeMap<PartitionKey, u32>>,
-    /// The logs there are, as the file of them says.
+    /// The logs there are, as the file of them says; read before anything is opened.
     pub(crate) roster: Mutex<Roster>,
     pub(crate) healing: Mutex<Healing>,
     pub(crate) scrubbing: Mutex<Scrubbing>,
@@ -109,9 +109,6 @@ impl Host {
         threads: usize,
         progress: &RecoveryProgress,
     ) {
-        if let Some(data) = self.data.upgrade() {
-            *self.roster.lock() = Roster::read(&*self.disk, data.path());
-        }
         let first = newest();
         self.meet(&first);
         self.open_all(&first, threads, progress);
@@ -332,11 +329,17 @@ impl Host {
     }
 
     /// Writes down which logs there are, if that is another set than before. Blocks on the disk.
+    ///
+    /// Not while they are being opened: what is gone would be taken for what never was.
     pub(crate) fn note_logs(&self) {
+        if self.shape.lock().image.is_none() {
+            return;
+        }
         let Some(data) = self.data.upgrade() else {
             return;
         };
         let mut known = self.roster.lock();
+        let untold = self.lost.lock().clone();
         let mut now = Roster::default();
         for topic in self.catalog.topics() {
             for ((at, index), hosted) in (0..).zip(0_u32..).zip(&topic.partitions) {
@@ -345,7 +348,11 @@ impl Host {
                     index,
                 };
                 let is_there = match hosted {
-                    Hosted::Online(partition) => partition.reader().has_files(),
+                    Hosted::Online(partition) => {
+                        // Who starts again before its loss is told must find it once more.
+                        partition.reader().has_files()
+                            || known.has(key) && untold.contains_key(&key)
+                    }
                     Hosted::Offline(_) => topic.place(at) != Place::Elsewhere && known.has(key),
                 };
                 if is_there {

@@ -27,7 +27,7 @@ pub(crate) struct Roster(BTreeSet<String>);
 
 impl Roster {
     /// What the file in `data` says; nothing if there is none, or it cannot be believed.
-    pub(super) fn read(disk: &dyn Disk, data: &Path) -> Self {
+    pub(crate) fn read(disk: &dyn Disk, data: &Path) -> Self {
         let Ok(bytes) = disk.read(&data.join(FILE)) else {
             return Self::default();
         };

@@ -159,6 +159,13 @@ impl Harness {
     }
 
     fn start(dir: Arc<TempDir>, workers: Arc<dyn Workers>) -> Self {
+        let harness = Self::before_recovery(dir, workers);
+        harness.broker.recover();
+        harness
+    }
+
+    /// A broker that has not opened its logs yet.
+    pub(crate) fn before_recovery(dir: Arc<TempDir>, workers: Arc<dyn Workers>) -> Self {
         let clock = Arc::new(ManualClock::default());
         let identity = NodeIdentity {
             cluster_id: "test-cluster".to_owned(),
@@ -167,7 +174,6 @@ impl Harness {
         let data = Arc::new(DataDir::open(dir.path(), &identity).unwrap());
         let machine = Machine::new(clock.clone(), workers, 2).unwrap();
         let broker = Broker::open(config(), &data, machine).unwrap();
-        broker.recover();
         let connection = Arc::new(Connection::new(1, "127.0.0.1:4711".parse().unwrap()));
         Self {
             broker,
