@@ -90,17 +90,28 @@ class Driver {
    */
   async #read(groupId, topic, settings) {
     const consumer = new Consumer({ ...this.base, groupId, maxWaitTime: 250 })
-    const stream = await consumer.consume({ topics: [topic], autocommit: false, ...settings })
+    // What was read before may be another member's to commit from now on.
+    let joined = 0
+    consumer.on('consumer:group:join', () => {
+      reading.positions.clear()
+      joined += 1
+    })
     const reading = { consumer, topic, records: [], positions: new Map(), error: null }
+    reading.isCurrent = (record) => record.joined === joined
+    const stream = await consumer.consume({ topics: [topic], autocommit: false, ...settings })
     stream.on('data', (message) => {
-      reading.records.push(recordRead(message))
+      reading.records.push({ ...recordRead(message), joined })
     })
     stream.on('error', (error) => (reading.error = error))
     reading.close = async () => {
       if (!reading.error) {
         await stream.close()
+        await consumer.close(true)
+        return
       }
-      await consumer.close(true)
+      // It says goodbye to a coordinator that may be gone.
+      const closed = consumer.close(true).catch((error) => console.error(`closing: ${error}`))
+      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 2_000))])
     }
     reading.again = () => this.#read(groupId, topic, settings)
     return reading
@@ -138,13 +149,14 @@ class Driver {
   async poll({ ms }) {
     await until(ms, () => this.member.error || this.member.records.length > 0)
     if (this.member.error) {
+      this.member.positions.clear()
       await this.member.close()
       this.member = await this.member.again()
     }
     const assignments = this.member.consumer.assignments ?? []
     const assigned = assignments.flatMap((assignment) => assignment.partitions).sort()
     const records = this.member.records.splice(0)
-    for (const { partition, offset } of records) {
+    for (const { partition, offset } of records.filter(this.member.isCurrent)) {
       this.member.positions.set(partition, BigInt(offset) + 1n)
     }
     return { assigned, records }
@@ -160,8 +172,16 @@ class Driver {
       offset,
       leaderEpoch: -1,
     }))
-    if (offsets.length > 0) {
+    if (offsets.length === 0) {
+      return
+    }
+    try {
       await consumer.commit({ offsets })
+    } catch (error) {
+      // A consumer goes on with the coordinator it found first, also when that is another one or
+      // gone (https://github.com/platformatic/kafka/issues/290): only another consumer helps.
+      this.member.error = error
+      throw error
     }
   }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::driver::{Driver, Outcome, Stop, ensure};
 use super::super::report::Report;
 use super::journal::{Fault, Journal, Phase};
-use super::traffic::{AT_LEAST_ONCE, Ends, Traffic, partitions};
+use super::traffic::{AT_LEAST_ONCE, ENDED, Ends, Traffic, partitions};
 
 /// Checks one client: the claims in the order of their weight.
 pub(super) fn check(
@@ -63,7 +63,8 @@ pub(super) fn check(
         ("no error while nodes end by TERM", &[Phase::Controlled]),
     ] {
         report.check(name, || {
-            let of_phase = |fault: &&Fault| phases.contains(&fault.phase) && !may_be(fault);
+            let name = client.program.name;
+            let of_phase = |fault: &&Fault| phases.contains(&fault.phase) && !may_be(name, fault);
             let faults: Vec<_> = journal.faults.iter().filter(of_phase).collect();
             match faults.first() {
                 None => Ok(()),
@@ -78,11 +79,17 @@ pub(super) fn check(
         .filter_map(|sent| sent.acknowledged.as_ref())
         .map(Vec::len)
         .sum();
-    let forgiven = journal.faults.iter().filter(|fault| may_be(fault)).count();
+    let name = client.program.name;
+    let mut forgiven: BTreeMap<String, usize> = BTreeMap::new();
+    for fault in journal.faults.iter().filter(|fault| may_be(name, fault)) {
+        let code = fault.code.map_or(String::new(), |code| format!(" {code}"));
+        let kind = format!("{:?} {}{code}", fault.phase, fault.op);
+        *forgiven.entry(kind).or_default() += 1;
+    }
     println!(
         "     {}: {acknowledged} acknowledged, {duplicates} of them twice where that may be, {} \
-         read again by the group, {forgiven} calls to be made again, longest call {:.1?}",
-        client.program.name, journal.again, journal.longest
+         read again by the group, calls to be made again {forgiven:?}, longest call {:.1?}",
+        name, journal.again, journal.longest
     );
 }
 
@@ -183,27 +190,52 @@ fn prefix(partition: i32, read: impl Iterator<Item = (usize, u64)>, log: &[u64])
 /// What a client leaves to who uses it, after retries of its own:
 /// - a commit that meets a rebalance is refused by design, and the member commits again after it;
 /// - librdkafka gives a commit up after three tries, which a coordinator that has just begun may
-///   need for loading; KafkaJS gives it up when the coordinator is another one, and looks for that
-///   with its next heartbeat; @platformatic/kafka asks the old coordinator four times for a join;
+///   need for loading;
+/// - KafkaJS gives a commit up when the coordinator is another one, and looks for that only with
+///   its next heartbeat (<https://github.com/tulios/kafkajs/pull/1779>), also when the coordinator
+///   has handed its groups over;
+/// - @platformatic/kafka asks the old coordinator for as long as a consumer lives
+///   (<https://github.com/platformatic/kafka/issues/290>), and throws when that is not in the
+///   metadata (<https://github.com/platformatic/kafka/issues/319>): then its process is another;
 /// - aiokafka cancels the calls of a connection that closes while a consumer starts, and raises that;
 /// - admin clients in Python and JavaScript ask once; what they are asked here is the suite's own
 ///   look at what is committed, which looks again.
-fn may_be(fault: &Fault) -> bool {
+fn may_be(client: &str, fault: &Fault) -> bool {
     const LOADING: i16 = 14;
     const NOT_COORDINATOR: i16 = 16;
     const ILLEGAL_GENERATION: i16 = 22;
     const UNKNOWN_MEMBER_ID: i16 = 25;
     const REBALANCE_IN_PROGRESS: i16 = 27;
     let killed = fault.phase != Phase::Controlled;
-    if fault.op == "consume" && fault.text.contains("CancelledError") {
-        return killed;
+    let moved = fault.code == Some(NOT_COORDINATOR);
+    let of_the_client = match client {
+        "kafkajs" => moved && fault.op == "commit",
+        // Its readers have a group too.
+        "platformatic-kafka" => {
+            let of_group = ["consume", "subscribe", "poll", "commit", "unsubscribe"];
+            let ended = fault.code.is_none() && fault.text.contains(ENDED);
+            // Where it is thrown into a call that can tell it.
+            let threw = fault.text.contains("reading 'host'");
+            ended || (of_group.contains(&fault.op) && (moved || threw))
+        }
+        "aiokafka" => killed && fault.op == "consume" && fault.text.contains("CancelledError"),
+        _ => false,
+    };
+    if of_the_client {
+        return true;
     }
     match (fault.op, fault.code) {
-        ("committed", _) | ("commit", Some(LOADING | NOT_COORDINATOR)) => true,
-        ("subscribe", Some(LOADING | NOT_COORDINATOR))
-        | ("commit", Some(ILLEGAL_GENERATION | UNKNOWN_MEMBER_ID | REBALANCE_IN_PROGRESS)) => {
-            killed
-        }
+        ("committed", _) => true,
+        (
+            "commit",
+            Some(
+                LOADING
+                | NOT_COORDINATOR
+                | ILLEGAL_GENERATION
+                | UNKNOWN_MEMBER_ID
+                | REBALANCE_IN_PROGRESS,
+            ),
+        ) => killed,
         _ => false,
     }
 }

@@ -45,6 +45,8 @@ const HEAL: Duration = Duration::from_secs(90);
 const PROGRESS: Duration = Duration::from_secs(90);
 /// The longest that consumers may take to read what is there.
 const CATCH_UP: Duration = Duration::from_secs(90);
+/// How many times a node is killed by default, at least: each once, or whom clients have not lost yet.
+const ROUNDS: u32 = 3;
 const POLL: Duration = Duration::from_millis(50);
 
 /// Which clients, how often, and with which choices.
@@ -53,7 +55,7 @@ pub(crate) struct FailoverArgs {
     /// Only these clients
     names: Vec<String>,
     /// How many times a node is killed, at least
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = ROUNDS)]
     rounds: u32,
     /// Repeats the random choices of an earlier run
     #[arg(long)]
@@ -67,7 +69,7 @@ impl Default for FailoverArgs {
     fn default() -> Self {
         Self {
             names: Vec::new(),
-            rounds: 4,
+            rounds: ROUNDS,
             seed: None,
             binary: None,
         }

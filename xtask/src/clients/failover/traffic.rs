@@ -25,6 +25,8 @@ const CALL: u64 = 120;
 /// Most records of one call of the reader.
 const READ: u64 = 2_000;
 const PADDING: usize = 200;
+/// What is told of a driver whose process has ended.
+pub(super) const ENDED: &str = "the driver ended";
 
 /// Where partitions end.
 pub(super) type Ends = BTreeMap<(String, i32), i64>;
@@ -214,11 +216,22 @@ impl Traffic {
                 Ok(None)
             }
             Err(Stop::Skip(_)) => Ok(None),
+            Err(Stop::Wrong(text)) if self.crashes() && text.contains(ENDED) => {
+                self.journal().faults.push(fault(None, &text));
+                Err(())
+            }
             Err(Stop::Wrong(text)) => {
                 self.journal().wrong.push(format!("{op}: {text}"));
                 Err(())
             }
         }
+    }
+
+    /// Whether the client throws, where nobody can catch it, when a node is not in the metadata
+    /// (<https://github.com/platformatic/kafka/issues/319>): the process ends, and whoever runs it
+    /// starts another.
+    fn crashes(&self) -> bool {
+        self.program.name == "platformatic-kafka"
     }
 
     fn driver(&self) -> Result<Driver, ()> {
@@ -261,7 +274,10 @@ impl Traffic {
                 journal.sent.entry(partition).or_default().push(sent);
                 drop(journal);
                 if driver.is_lost() {
-                    return None;
+                    if !self.crashes() {
+                        return None;
+                    }
+                    driver = self.driver().ok()?;
                 }
             }
             // Other processes want the machine too.
@@ -290,9 +306,17 @@ impl Traffic {
     /// Reads every partition again and again from where it is, and asks for what the group has
     /// committed.
     fn read(&self) {
-        let Ok(mut driver) = self.driver() else {
-            return;
-        };
+        while !self.over.load(Ordering::SeqCst) {
+            let lost = self.read_on();
+            if lost.is_err() && !self.crashes() {
+                return;
+            }
+        }
+    }
+
+    /// The same with one driver, until that is lost.
+    fn read_on(&self) -> Result<(), ()> {
+        let mut driver = self.driver()?;
         while !self.over.load(Ordering::SeqCst) {
             for partition in partitions() {
                 let from = self.journal().read.get(&partition).map_or(0, Vec::len);
@@ -303,7 +327,7 @@ impl Traffic {
                 match self.attempt("consume", || driver.call::<Vec<Record>>(&request)) {
                     Ok(Some(records)) => self.note_read(partition, from, &records),
                     Ok(None) => {}
-                    Err(()) => return,
+                    Err(()) => return Err(()),
                 }
                 let request = json!({
                     "op": "committed", "group": self.group, "topic": self.topic,
@@ -313,11 +337,12 @@ impl Traffic {
                     match self.attempt("committed", || driver.call::<Option<i64>>(&request)) {
                         Ok(Some(Some(offset))) => self.note_committed(partition, offset),
                         Ok(_) => {}
-                        Err(()) => return,
+                        Err(()) => return Err(()),
                     }
                 }
             }
         }
+        Ok(())
     }
 
     fn note_read(&self, partition: i32, from: usize, records: &[Record]) {
@@ -355,7 +380,7 @@ impl Traffic {
     /// and comes again as another process.
     fn consume(&self, second: bool) {
         let mut replaced = 0;
-        while !self.over.load(Ordering::SeqCst) {
+        'members: while !self.over.load(Ordering::SeqCst) {
             let Ok(mut driver) = self.driver() else {
                 return;
             };
@@ -365,6 +390,7 @@ impl Traffic {
                 Ok(Some(())) => {}
                 // As an application would, in a new process.
                 Ok(None) => continue,
+                Err(()) if self.crashes() => continue 'members,
                 Err(()) => return,
             }
             let mut polls = 0;
@@ -374,13 +400,17 @@ impl Traffic {
                 match self.attempt("poll", || driver.poll()) {
                     Ok(Some(polled)) => self.note_seen(&polled.records),
                     Ok(None) => {}
+                    Err(()) if self.crashes() => continue 'members,
                     Err(()) => return,
                 }
                 polls += 1;
                 if polls % 4 == 0 || over || leave {
                     let commit = self.attempt("commit", || driver.bare::<Value>("commit"));
                     if commit.is_err() {
-                        return;
+                        match self.crashes() {
+                            true => continue 'members,
+                            false => return,
+                        }
                     }
                 }
                 if over || leave {
@@ -393,6 +423,7 @@ impl Traffic {
             });
             match unsubscribe {
                 Ok(records) => self.note_seen(&records.flatten().unwrap_or_default()),
+                Err(()) if self.crashes() => continue 'members,
                 Err(()) => return,
             }
         }
