@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::checks::same;
 use super::super::cluster::Cluster;
-use super::super::driver::{Driver, Outcome, PLAIN, Stop, ensure as holds};
+use super::super::driver::{Driver, Outcome, PLAIN, Settings, Stop, ensure as holds};
 use super::super::programs::Program;
 use super::super::record::{Feature, Record};
 use super::super::report::Report;
@@ -20,6 +20,11 @@ use crate::node::http_get;
 
 /// Records before and after the follower dies, a kilobyte each.
 const HALF: usize = 2_000;
+/// What is sent again after a refusal stays in its place: Java has several batches under way at once.
+const IN_ORDER: Settings<'static> = Settings {
+    idempotent: true,
+    ..PLAIN
+};
 /// How long a reader idles at the end while its requests are counted.
 const IDLE: Duration = Duration::from_secs(2);
 /// The most requests of an idle reader: it waits for a quarter of a second at least, the slowest
@@ -83,7 +88,7 @@ fn read_there(
         .collect();
     let records: Vec<_> = records.iter().collect();
     for some in records[..HALF].chunks(500) {
-        producer.produce((topic, 0), PLAIN, some)?;
+        producer.produce((topic, 0), IN_ORDER, some)?;
     }
     let wrong = |error: anyhow::Error| Stop::Wrong(format!("{error:#}"));
     let before = (counters(cluster, leader), counters(cluster, nearest));
@@ -110,7 +115,7 @@ fn read_there(
             })?;
             cluster.kill(nearest).map_err(wrong)?;
             for some in records[HALF..].chunks(500) {
-                producer.produce((topic, 0), PLAIN, some)?;
+                producer.produce((topic, 0), IN_ORDER, some)?;
             }
             Ok(())
         })();
