@@ -16,6 +16,7 @@ mod node;
 mod perf;
 mod random;
 mod run;
+mod sim;
 mod steps;
 mod suites;
 mod test;
@@ -55,6 +56,8 @@ enum Command {
     Loom(loom::LoomArgs),
     /// A fuzz target, for a while
     Fuzz(fuzz::FuzzArgs),
+    /// Whole clusters on a simulated clock, network and disk, by seeds
+    Sim(sim::SimArgs),
     /// Unmodified Kafka clients against real nodes
     Clients(clients::ClientsArgs),
     /// The same clients at work while nodes of a cluster are killed
@@ -86,6 +89,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Perf(args) => perf::perf(&args),
         Command::Loom(args) => loom::loom(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Sim(args) => sim::sim(&args),
         Command::Clients(args) => clients::clients(&args),
         Command::Failover(args) => clients::failover::failover(&args),
         Command::Kill(args) => suites::kill::kill(&args),

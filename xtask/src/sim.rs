@@ -1,0 +1,22 @@
+//! `cargo xtask sim`: seeds of the whole-cluster simulation, on a release build.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::run::run;
+use crate::workspace::cargo;
+
+/// What the simulation is told; `cargo xtask sim -- --help` lists it.
+#[derive(Args)]
+pub(crate) struct SimArgs {
+    /// Passed on, such as --seed 7 --runs 100
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// `cargo xtask sim`.
+pub(crate) fn sim(args: &SimArgs) -> Result<()> {
+    let mut build = cargo(["run", "--quiet", "--release", "-p", "plimsoll-sim"]);
+    build.args(["--example", "sim", "--"]).args(&args.arguments);
+    run(&mut build)
+}
