@@ -13,7 +13,6 @@ use plimsoll_types::{LeaderEpoch, Offset};
 
 use crate::Partition;
 use crate::append::Writer;
-use crate::replicate::cut;
 use crate::role::Role;
 use crate::shared::{Parts, describe};
 
@@ -87,7 +86,7 @@ pub struct Reopened {
     pub was_online: bool,
     /// Where the log ends now.
     pub log_end: Offset,
-    /// Offsets that were written and not durable, and were given up.
+    /// Offsets that were written and not durable, and could not be verified: they were given up.
     pub given_up: u64,
     /// What cannot be read.
     pub damage: Vec<Damage>,
@@ -210,11 +209,11 @@ impl Partition {
     }
 
     /// Brings the replica back after a storage error (P3): opens its log anew, reads all of it, and
-    /// only then serves. A failed sync is not tried again: what was not durable is not believed. A
-    /// replica that is `alone` in having what it has writes what it can verify anew; others give it
-    /// up and copy it again. Who led with others does not lead any more, as its epoch is over,
-    /// unless nothing at all was given up. Blocks on the disk for as long as reading everything
-    /// takes.
+    /// only then serves. A failed sync is not tried again: what was not durable is not believed.
+    /// What of it can be verified is written anew and synced, as others may have lost it meanwhile;
+    /// the rest is given up. Who led with others does not lead any more, as its epoch is over,
+    /// unless it is `alone` in having what it has and gave up nothing of it. Blocks on the disk for as
+    /// long as reading everything takes.
     ///
     /// # Errors
     /// See [`RepairError`]; the replica stays offline.
@@ -238,27 +237,13 @@ impl Partition {
             let written_to = old.log_end();
             let identity = shared.parts.load().reader.identity();
             let config = shared.config.load().log;
-            let mut opened = segment_log::open(&shared.dir, identity, config, &shared.host)?;
+            let opened = segment_log::open(&shared.dir, identity, config, &shared.host)?;
             let mut reopened = Reopened {
                 damage: read_everything(&opened.reader)?,
                 ..Reopened::default()
             };
-            let (durable, end) = (opened.reader.durable_end(), opened.reader.log_end());
-            if durable < end {
-                let suffix = if alone {
-                    batches_from(&opened.reader, durable)?
-                } else {
-                    Vec::new()
-                };
-                let durable = durable.max(opened.reader.log_start());
-                let failed = |error: &dyn std::error::Error| RepairError::Refused {
-                    why: describe(error).into(),
-                };
-                (opened.writer.truncate_to(durable)).map_err(|error| failed(&error))?;
-                (opened.writer.append_as_is(&suffix)).map_err(|error| failed(&error))?;
-            }
             reopened.log_end = opened.reader.log_end();
-            reopened.given_up = written_to.max(end).since(reopened.log_end);
+            reopened.given_up = written_to.max(reopened.log_end).since(reopened.log_end);
             let parts = Parts {
                 reader: opened.reader,
                 sync: opened.sync,
@@ -274,7 +259,7 @@ impl Partition {
             // Followers may have what was given up: other records must not take those offsets in
             // the same epoch.
             let has_others = leads && !shared.rule.load().followers.is_empty();
-            let over = has_others && reopened.given_up > 0;
+            let over = has_others && (reopened.given_up > 0 || !alone);
             let role = if over { Role::Idle } else { role };
             shared.begin_course(None, Offset::MAX, || shared.role.store(Arc::new(role)));
             shared.follow(role);
@@ -337,31 +322,4 @@ fn read_everything(reader: &LogReader) -> Result<Vec<Damage>, RepairError> {
         };
     }
     Ok(reader.damage())
-}
-
-/// The whole batches from `from` on, as far as they can be read without a hole.
-fn batches_from(
-    reader: &LogReader,
-    from: Offset,
-) -> Result<Vec<plimsoll_segment_log::ToAppend>, RepairError> {
-    let (mut at, end) = (from, reader.log_end());
-    let mut batches = Vec::new();
-    while at < end {
-        let slices = match reader.read(at, end, READ_BYTES, Minimum::OneBatch) {
-            Ok(slices) if slices.next <= at => break,
-            Ok(slices) => slices,
-            Err(ReadError::Damaged(_)) => break,
-            Err(error) => return Err(error.into()),
-        };
-        for chunk in &slices.chunks {
-            // A copy: the files it lies in are about to leave the log.
-            let own = bytes::Bytes::copy_from_slice(chunk);
-            let Ok(more) = cut(&own, at) else {
-                return Ok(batches);
-            };
-            batches.extend(more.into_iter().filter(|batch| batch.header.base >= from));
-        }
-        at = slices.next;
-    }
-    Ok(batches)
 }

@@ -245,7 +245,7 @@ fn with_a_failed_sync(bed: &Bed, partition: &Partition, append: impl Fn(&str)) {
 }
 
 #[test]
-fn a_follower_gives_up_what_could_not_be_synced_and_copies_it_again() {
+fn a_follower_writes_anew_what_could_not_be_synced() {
     let (one, two) = (Bed::new(1), Bed::new(2));
     let leader = one.open(config(Durability::Fsync));
     let follower = two.open(config(Durability::Fsync));
@@ -258,12 +258,15 @@ fn a_follower_gives_up_what_could_not_be_synced_and_copies_it_again() {
         let _offline = follower.append_replicated(epoch(1), from, &bytes_from(&leader, from));
     };
     with_a_failed_sync(&two, &follower, copy);
+    let written_to = follower.reader().log_end();
+    assert!(written_to > at(12));
     assert!(!follower.log_info().trusted);
     assert!(follower.reopen(false).is_err(), "the disk is still broken");
     assert!(follower.offline().is_some());
     two.broken.store(false, Ordering::SeqCst);
     let reopened = follower.reopen(false).unwrap();
-    assert_eq!(reopened.log_end, at(12));
+    assert_eq!((reopened.log_end, reopened.given_up), (written_to, 0));
+    assert_eq!(follower.reader().durable_end(), written_to);
     assert!(reopened.damage.is_empty());
     assert!(follower.log_info().trusted);
     assert!(follower.reopen(false).unwrap().was_online);
@@ -311,7 +314,8 @@ fn who_led_others_does_not_lead_on_after_a_failed_sync() {
     };
     with_a_failed_sync(&bed, &partition, write);
     bed.broken.store(false, Ordering::SeqCst);
-    assert_eq!(partition.reopen(false).unwrap().log_end, at(12));
+    let reopened = partition.reopen(false).unwrap();
+    assert_eq!(reopened.given_up, 0, "others may have lost it");
     assert_eq!(*partition.role(), Role::Idle);
     assert!(
         partition
@@ -338,6 +342,27 @@ fn who_alone_is_in_sync_leads_on_in_its_epoch_when_nothing_was_given_up() {
     assert_eq!(reopened.given_up, 0);
     assert_eq!(bytes_from(&partition, Offset::ZERO), written);
     assert!(matches!(*partition.role(), Role::Leader { .. }));
+}
+
+#[test]
+fn what_cannot_be_verified_after_a_failed_sync_is_given_up() {
+    let bed = Bed::new(1);
+    let partition = bed.open(config(Durability::Fsync));
+    lead(&partition, 1, rule(&[1], 1));
+    let write = |value: &str| {
+        let _offline = block_on(partition.append(batch("k", &[value])));
+    };
+    with_a_failed_sync(&bed, &partition, write);
+    let bytes = bytes_from(&partition, at(12)).len() as u64;
+    let written_to = partition.reader().log_end();
+    let last = partition.reader().segments().pop().unwrap();
+    assert!(last.bytes >= bytes, "it is all in the last segment");
+    flip(bed.files(".log").last().unwrap(), last.bytes - bytes + 65);
+    bed.broken.store(false, Ordering::SeqCst);
+    let reopened = partition.reopen(false).unwrap();
+    assert_eq!(reopened.log_end, at(12));
+    assert_eq!(reopened.given_up, written_to.since(at(12)));
+    assert!(reopened.damage.is_empty(), "nobody was promised it");
 }
 
 fn flip(file: &std::path::Path, at: u64) {

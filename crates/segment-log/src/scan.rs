@@ -133,6 +133,14 @@ impl<'a> Scan<'a> {
         Ok(Found::Batch(walked))
     }
 
+    /// The bytes of the batch that was met last, as they were checked: with [`Look::Checksums`] only.
+    pub(crate) fn passed(&self, batch: &Walked) -> io::Result<&[u8]> {
+        let at = batch.position.checked_sub(self.buffer_at);
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        let whole = at.and_then(|at| self.buffer.get(at..at + batch.header.batch_bytes as usize));
+        whole.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
     /// The next `count` bytes; fewer only where the file has fewer.
     fn bytes(&mut self, count: u64) -> io::Result<&[u8]> {
         let count = usize::try_from(count).map_err(|_| io::ErrorKind::OutOfMemory)?;

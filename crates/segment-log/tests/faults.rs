@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::disk::{Fault, Step, TestDisk};
+use common::image::{Loss, Replay};
 use common::*;
 use plimsoll_segment_log::disk::{Disk, Faults, FaultyDisk, RealDisk};
 use plimsoll_segment_log::{
@@ -322,4 +323,55 @@ fn full_disk_takes_records_again_once_it_is_not_full() {
     log.writer.append(EPOCH, &many).unwrap();
     faults.fail_syncs(1);
     assert!(log.sync.sync().is_err());
+}
+
+/// What is left of everything that was done to `disk` after a power loss now.
+fn without_power(disk: &TestDisk<()>) -> TestDisk<()> {
+    let mut replay = Replay::default();
+    disk.take_ops().iter().for_each(|op| replay.apply(op));
+    replay.image("/data", Loss::Everything, &mut Random(1))
+}
+
+#[test]
+fn what_a_failed_sync_dropped_is_written_anew_before_it_counts_after_a_restart() {
+    let disk = TestDisk::<()>::new("/data");
+    let mut log = open_on(&disk);
+    fill(&mut log);
+    log.sync.sync().unwrap();
+    for n in 0..60u8 {
+        log.writer.append(EPOCH, &[batch(&[&[n; 40]])]).unwrap();
+    }
+    let written = values(&log.reader);
+    assert!(log.reader.segments().len() > 3);
+    fail(&disk, Step::Sync, "log", EIO);
+    log.sync.sync().unwrap_err();
+    disk.inject(|_, _| None);
+    drop(log);
+    // The page cache still has it.
+    let log = open_on(&disk);
+    assert_eq!(values(&log.reader), written);
+    assert_eq!(log.sync.sync().unwrap(), log.reader.log_end());
+    drop(log);
+    let log = open_on(&without_power(&disk));
+    assert_eq!(values(&log.reader), written);
+    assert!(log.recovery.damage.is_empty());
+}
+
+#[test]
+fn what_cannot_be_written_anew_does_not_count_and_is_tried_again() {
+    let disk = TestDisk::<()>::new("/data");
+    let mut log = open_on(&disk);
+    fill(&mut log);
+    let written = values(&log.reader);
+    fail(&disk, Step::Sync, "log", EIO);
+    log.sync.sync().unwrap_err();
+    drop(log);
+    fail(&disk, Step::Write, "log", EIO);
+    let host = LogHost::on(Arc::new(disk.clone()), 16);
+    assert!(open(Path::new("/data/log"), identity(), small(), &host).is_err());
+    disk.inject(|_, _| None);
+    let log = open_on(&disk);
+    assert_eq!(values(&log.reader), written);
+    log.sync.sync().unwrap();
+    assert_eq!(values(&open_on(&without_power(&disk)).reader), written);
 }

@@ -8,6 +8,7 @@
 //! Always holds: recovery moves neither the recovery point nor the durable end; a second recovery
 //! finds nothing to do; no offset below the durable end is given out again (L8).
 
+mod anew;
 mod files;
 mod resync;
 mod tail;
@@ -126,7 +127,8 @@ pub enum OpenError {
 /// batch. The caller has the data directory locked.
 ///
 /// What was appended but not synced before a crash is in the log and not durable: sync it before
-/// promising anything.
+/// promising anything. It was checked and written once more, as the system may have dropped it in a
+/// sync that failed.
 ///
 /// # Errors
 /// See [`OpenError`]. Damage is none: what is around it can be read.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use plimsoll_record_batch::BatchHeader;
 use plimsoll_types::{Offset, Timestamp};
 
+use super::anew::Anew;
 use super::files::Plan;
 use super::resync::Search;
 use super::{Recovery, SideFile, TornTail, lost};
@@ -27,7 +28,7 @@ use crate::layout::Name;
 use crate::log::Dirty;
 use crate::producers::ProducerStates;
 use crate::scan::{Found, Look, Scan, Walked};
-use crate::segment::{Extent, Segment};
+use crate::segment::{Extent, Handle, Segment};
 use crate::writer::Tail;
 
 /// The log from the recovery point's segment on.
@@ -108,6 +109,8 @@ struct Part {
     first_timestamp: Option<Timestamp>,
     /// Something behind `bytes` is neither a batch of this log nor zeros.
     torn: bool,
+    /// What was written once more, if anything was: the first sync includes it.
+    written: Option<Handle>,
 }
 
 impl Scanner<'_> {
@@ -193,11 +196,15 @@ impl Scanner<'_> {
         self.walk_known(&mut part, &*file)?;
         let position = part.bytes;
         let mut scan = Scan::new(&*file, Look::Checksums, position, u64::MAX)?;
+        let mut anew = Anew::new(Name::Segment(base).path(self.dir));
         loop {
             let found = scan.next()?;
             if let Found::Batch(batch) = &found
                 && let Ok(()) = self.continues(batch, next)
             {
+                if batch.header.end() > self.plan.durable_end {
+                    anew.write(self.disk(), batch.position, scan.passed(batch)?)?;
+                }
                 self.take(&mut part, batch);
                 continue;
             }
@@ -212,6 +219,7 @@ impl Scanner<'_> {
                 break;
             }
         }
+        part.written = anew.finish(self.disk())?;
         self.out.scanned_bytes += scan.scanned_bytes;
         Ok(part)
     }
@@ -324,6 +332,7 @@ impl Scanner<'_> {
             growing,
             first_timestamp: None,
             torn: false,
+            written: None,
         })
     }
 
@@ -381,7 +390,7 @@ impl Scanner<'_> {
         if part.bytes > part.file_bytes {
             part.builder.spoil();
         }
-        self.mark_dirty(part.base, end)?;
+        self.mark_dirty(&mut part)?;
         let extent = part.extent(end);
         let segment = Segment::unsealed(extent, part.growing, part.believed);
         segment.seal(end, &mut part.builder);
@@ -404,7 +413,7 @@ impl Scanner<'_> {
             // Zeros stay until the log is written again: a start should not wait for the disk.
             self.out.shorten_before_append = true;
         }
-        self.mark_dirty(part.base, end)?;
+        self.mark_dirty(&mut part)?;
         // What is there now is verified once, apart from what comes.
         part.builder.force();
         let segment = Arc::new(Segment::unsealed(
@@ -423,11 +432,17 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Has the first sync include segment `base` if it reaches above the durable end.
-    fn mark_dirty(&mut self, base: Offset, end: Offset) -> io::Result<()> {
-        if end > self.plan.durable_end {
-            let path = Name::Segment(base).path(self.dir);
-            let file = self.disk().open(&path, OpenFile::Write)?;
+    /// Has the first sync include `part`, which the log reaches the end of, if that is above the
+    /// durable end.
+    fn mark_dirty(&mut self, part: &mut Part) -> io::Result<()> {
+        if self.out.end > self.plan.durable_end {
+            let file = match part.written.take() {
+                Some(file) => file,
+                None => {
+                    let path = Name::Segment(part.base).path(self.dir);
+                    self.disk().open(&path, OpenFile::Write)?
+                }
+            };
             self.out.dirty.add(&Arc::new(file));
             self.out.dirty.dir = true;
             self.out.dirty.parent = true;

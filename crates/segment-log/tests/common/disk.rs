@@ -42,6 +42,10 @@ pub enum Op<E> {
     Sync {
         inode: Inode,
     },
+    /// The system dropped what it had not written, and takes it for written.
+    FailedSync {
+        inode: Inode,
+    },
     Rename {
         inode: Inode,
         from: PathBuf,
@@ -388,9 +392,14 @@ impl<E: Send + 'static> DiskFile for TestFile<E> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.ask(Step::Sync, &self.path)?;
-        self.disk.state().ops.push(Op::Sync { inode: self.inode });
-        Ok(())
+        let inode = self.inode;
+        let asked = self.disk.ask(Step::Sync, &self.path);
+        let op = match &asked {
+            Ok(_) => Op::Sync { inode },
+            Err(_) => Op::FailedSync { inode },
+        };
+        self.disk.state().ops.push(op);
+        asked.map(drop)
     }
 
     fn bytes(&self) -> io::Result<u64> {

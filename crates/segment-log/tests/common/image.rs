@@ -97,6 +97,12 @@ impl Replay {
                     change.apply(&mut file.durable);
                 }
             }
+            // It can be read until the power goes, and no later sync writes it.
+            Op::FailedSync { inode } => {
+                let file = self.files.entry(*inode).or_default();
+                let is_written = |change: &Change| matches!(change, Change::Write { .. });
+                file.pending.retain(|change| !is_written(change));
+            }
             Op::Rename { inode, from, to } => {
                 let change = NameChange::Move(from.clone(), to.clone(), *inode);
                 self.pending_names.push(change);
