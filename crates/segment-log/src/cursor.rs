@@ -44,6 +44,8 @@ pub(crate) struct Cursor {
     /// What was last read from the file, and where it begins.
     window: Bytes,
     window_at: u64,
+    /// Of the window, the bytes that were verified as they lie there.
+    checked: Range<u64>,
     ahead: u64,
 }
 
@@ -67,6 +69,7 @@ impl Cursor {
             fault: None,
             window: Bytes::new(),
             window_at: 0,
+            checked: 0..0,
             ahead: AHEAD_BYTES,
         }
     }
@@ -109,7 +112,7 @@ impl Cursor {
         if self.resident.verified.has(self.interval) {
             return Ok(());
         }
-        let bytes = self.load(range).map_err(|kind| Fault {
+        let bytes = self.load(range.clone()).map_err(|kind| Fault {
             position: self.position,
             from: self.segment.base,
             kind,
@@ -120,7 +123,13 @@ impl Cursor {
             epochs: &self.epochs,
             verified: &self.resident.verified,
         };
-        verifier.verify(self.interval, self.position, &bytes)
+        verifier.verify(self.interval, self.position, &bytes)?;
+        if self.checked.end == range.start {
+            self.checked.end = range.end;
+        } else {
+            self.checked = range;
+        }
+        Ok(())
     }
 
     /// The map, if what is at `position` may be read through it.
@@ -142,6 +151,7 @@ impl Cursor {
         buffer.truncate(read.map_err(|_| DamageKind::Unreadable)?);
         self.window = buffer.into();
         self.window_at = range.start;
+        self.checked = 0..0;
         self.in_window(&range).ok_or(DamageKind::Short)
     }
 
@@ -299,20 +309,66 @@ impl Cursor {
         }
     }
 
-    /// The bytes from `start` to `end`, all passed; `None` if there are none.
-    pub(crate) fn share(&mut self, start: u64, end: u64) -> Result<Option<Bytes>, Damage> {
+    /// The bytes from `start` to `end`, all passed; `None` if there are none. Only the front of them,
+    /// and where that ends, if the rest is not any more what it was when it was verified.
+    pub(crate) fn share(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<(Option<Bytes>, Option<Offset>), Damage> {
         if start == end {
-            return Ok(None);
+            return Ok((None, None));
         }
         if let Some(map) = self.map(start) {
             let shared = map.share(start..end);
-            return shared
-                .map(Some)
-                .ok_or_else(|| self.fault(start, DamageKind::Short));
+            let shared = shared.ok_or_else(|| self.fault(start, DamageKind::Short))?;
+            return Ok((Some(shared), None));
         }
         self.ahead = end - start;
         let loaded = self.load(start..end);
-        loaded.map(Some).map_err(|kind| self.fault(start, kind))
+        let bytes = loaded.map_err(|kind| self.fault(start, kind))?;
+        if self.checked.start <= start && end <= self.checked.end {
+            return Ok((Some(bytes), None));
+        }
+        // Verified before, and read once more since.
+        let Err(mut fault) = self.check_again(start, &bytes) else {
+            return Ok((Some(bytes), None));
+        };
+        if fault.position > start
+            && let Ok(front) = usize::try_from(fault.position - start)
+        {
+            // The next read meets the rest.
+            return Ok((Some(bytes.slice(..front)), Some(fault.from)));
+        }
+        let index = &self.resident.index;
+        let before = |entry: &Entry| u64::from(entry.position) <= fault.position;
+        self.interval = index.last_where(before);
+        let first = index.start(self.interval).map_or(0, |at| at.relative);
+        fault.from = fault.from.max(self.segment.base + u64::from(first));
+        Err(self.damage(fault))
+    }
+
+    /// That `bytes`, which begin at `position`, still are whole batches one after another.
+    fn check_again(&self, position: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let mut known = Fault {
+            position,
+            from: self.segment.base,
+            kind: DamageKind::Batch,
+        };
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let batch = Batch::parse(rest).map_err(|_| known)?;
+            let header = batch.header();
+            // Compaction leaves gaps.
+            if header.base < known.from || header.end() > self.segment.end() {
+                known.kind = DamageKind::Stamp;
+                return Err(known);
+            }
+            known.from = header.end();
+            known.position += u64::from(header.batch_bytes);
+            rest = rest.split_at(batch.bytes().len()).1;
+        }
+        Ok(())
     }
 
     /// `fault` as outsiders see it: unreadable until the next interval.

@@ -256,7 +256,11 @@ impl LogReader {
             end = after;
             taken.next = batch.end();
         }
-        taken.chunk = cursor.share(start, end)?;
+        let (chunk, cut) = cursor.share(start, end)?;
+        taken.chunk = chunk;
+        if let Some(cut) = cut {
+            (taken.next, taken.full) = (cut, true);
+        }
         Ok(taken)
     }
 

@@ -373,3 +373,44 @@ fn bit_flipped_in_a_sealed_segment_while_the_log_is_up_is_not_served() {
     assert_eq!(damaged.len(), 1);
     assert!(sealed.base <= damaged[0].0 && damaged[0].1 <= sealed.end);
 }
+
+#[test]
+fn bit_flipped_after_it_was_verified_and_served_is_not_served_again() {
+    use std::os::unix::fs::FileExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path, identity(), layout(), &LogHost::new(16)).unwrap();
+    for n in 0..24u8 {
+        let appended = [batch(&[&[n; 30], &[n; 3]])];
+        log.writer.append(EPOCH, &appended).unwrap();
+    }
+    let whole = read_all(&log.reader).unwrap();
+    let sealed = log.reader.segments()[1];
+    assert!(sealed.sealed);
+    let file = path.join(format!("{:020}.log", sealed.base.get()));
+    let options = std::fs::File::options().read(true).write(true).open(file);
+    let file = options.unwrap();
+    let mut byte = [0];
+    // In the records of its third batch, behind the first interval.
+    let at = 80 + 2 * whole[0].1.len() as u64;
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    let third = sealed.base + 4;
+    let front = log
+        .reader
+        .read(Offset::ZERO, Offset::MAX, 1 << 20, Minimum::OneBatch)
+        .unwrap();
+    assert_eq!(front.next, third, "what is before it is served");
+    let read = log
+        .reader
+        .read(third, Offset::MAX, 1 << 20, Minimum::OneBatch);
+    let Err(ReadError::Damaged(damage)) = read else {
+        panic!("{read:?}");
+    };
+    assert!(sealed.base <= damage.from && damage.from <= third);
+    assert!(third < damage.until && damage.until < sealed.end);
+    let (served, damaged) = read_around(&log, "a live log");
+    assert_eq!(damaged, [(damage.from, damage.until)]);
+    let was_there = |one: &Bytes| whole.iter().any(|(_, all)| all == one);
+    assert!(served.iter().all(was_there));
+}
