@@ -11,7 +11,6 @@ use plimsoll_partition::{Partition, describe};
 
 use crate::Broker;
 use crate::counters::add;
-use crate::hosting::Shortened;
 
 /// What one round of [`Broker::maintain`] did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,11 +48,10 @@ impl Broker {
     }
 
     /// Makes the attempts that are due to bring back what failed.
-    pub(crate) fn heal(&self) -> Vec<Shortened> {
-        let shortened = self.host.heal(&self.metadata.image());
+    pub(crate) fn heal(&self) {
+        self.host.heal(&self.metadata.image());
         let back = self.host.reopened.swap(0, Ordering::Relaxed);
         add(&self.counters.reopened, back);
-        shortened
     }
 
     /// Tries again what did not open.

@@ -163,12 +163,8 @@ impl Peers {
 
     /// The broker has registered.
     pub(crate) fn registered(&self, broker: &Broker) {
-        let image = broker.image();
-        let known = image.node(self.service.me).map(|node| node.broker_epoch);
-        self.network.identify_as(|identity| {
-            identity.broker_epoch = known;
-            identity.has_metadata = true;
-        });
+        self.network
+            .identify_as(|identity| identity.has_metadata = true);
         if let Some(replicas) = broker.replicas() {
             let (network, replicas) = (Arc::downgrade(&self.network), Arc::clone(replicas));
             drop(self.spawn(keep_streams(network, replicas)));

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use crossbeam_queue::SegQueue;
 use plimsoll_replication as rules;
 use plimsoll_replication::{AppendHead, FollowerAction, FollowerState, LocalLog};
-use plimsoll_types::{Monotonic, NodeId};
+use plimsoll_types::{BrokerEpoch, Monotonic, NodeId};
 
 use crate::frame::{
     Acks, Attach, Attached, Detach, Mark, Marks, Purpose, Refused, Reset, StreamFrame, of_frame,
@@ -26,6 +26,8 @@ use crate::session::{End, FollowShared, Intake, OnLink};
 pub struct FollowLink {
     pub(crate) replicas: Arc<Replicas>,
     pub(crate) shared: Arc<FollowShared>,
+    /// This node's registration when it was opened, which the leader was told.
+    epoch: BrokerEpoch,
     pub(crate) sessions: BTreeMap<u64, Arc<Intake>>,
     pub(crate) seen: u64,
     echoed: u64,
@@ -58,6 +60,7 @@ impl Replicas {
         FollowLink {
             replicas: Arc::clone(self),
             shared,
+            epoch: self.my_epoch(),
             sessions: BTreeMap::new(),
             seen: 0,
             echoed: 0,
@@ -71,8 +74,12 @@ impl FollowLink {
     /// Takes a frame from the leader. Poll for what to send afterwards.
     ///
     /// # Errors
-    /// If the peer does not keep to the protocol; close the connection then.
+    /// If the peer does not keep to the protocol, or this node has registered anew since: all that
+    /// it asks on this link is refused. Close the connection then, and open another.
     pub fn receive(&mut self, frame: StreamFrame, now: Monotonic) -> Result<(), LinkError> {
+        if self.epoch != self.replicas.my_epoch() {
+            return Err(LinkError::RegisteredAnew);
+        }
         match frame {
             StreamFrame::Attached(attached) => self.attached(&attached, now),
             StreamFrame::Refused(refused) => self.refused(&refused, now),

@@ -25,6 +25,9 @@ pub enum LinkError {
     /// A frame that only the other side sends.
     #[error("the peer sent a frame that is not its to send")]
     WrongDirection,
+    /// The link is of this node's registration of before.
+    #[error("this node has registered anew since the link was opened")]
+    RegisteredAnew,
     /// A follower claims more than its leader has.
     #[error("an ack claims {claimed}, the log ends at {log_end}")]
     AckBeyondEnd {

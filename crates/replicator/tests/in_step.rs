@@ -107,6 +107,20 @@ fn a_follower_that_restarts_goes_on() {
 }
 
 #[test]
+fn a_follower_that_registers_anew_is_linked_anew() {
+    let mut world = World::new(3, &[1, 2, 3], small());
+    fill(&world, 1, 10, 300);
+    world.pass(100);
+    world.register_anew(2);
+    // Its session ends, and it attaches again on a link that stands.
+    world.elect(1, &[1, 2, 3]);
+    fill(&world, 1, 10, 300);
+    world.pass(300);
+    assert_eq!(world.high_watermark(1), 20);
+    world.assert_in_step();
+}
+
+#[test]
 fn a_follower_with_a_new_disk_copies_all() {
     let mut world = World::new(3, &[1, 2, 3], small());
     fill(&world, 1, 10, 300);

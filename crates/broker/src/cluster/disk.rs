@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_controller::rules;
+use plimsoll_controller::{Image, Refusal, rules};
 use plimsoll_health::Disk as Health;
 use plimsoll_types::PartitionKey;
 use plimsoll_wire::peer::Disk;
@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const ROOM: Duration = Duration::from_millis(500);
 /// Between two rounds over the attempts to bring back what failed.
 const HEAL: Duration = Duration::from_millis(250);
+/// Between two looks for losses that nobody was told of.
+const LOSSES: Duration = Duration::from_millis(100);
 /// So many looks for room go by between two rounds of what is rarer: writing down which logs there
 /// are, trying again what did not open, retention on a full disk.
 const UPKEEP_EVERY: u32 = 4;
@@ -73,19 +75,29 @@ impl Broker {
     pub(super) async fn run_healing(self: Arc<Self>) {
         loop {
             self.pause(HEAL).await;
-            if self.host.failed().is_empty() {
-                continue;
+            if !self.host.failed().is_empty() {
+                let broker = Arc::clone(&self);
+                // Whoever is stopping heals nothing.
+                let _ = self.blocking(move || broker.heal()).await;
             }
-            let broker = Arc::clone(&self);
-            let healed = self.blocking(move || broker.heal()).await;
-            for shortened in healed.into_iter().flatten() {
-                let epoch = self.member.as_ref().and_then(|m| m.session.epoch());
-                let (node, Some(epoch)) = (self.config.node, epoch) else {
-                    continue;
-                };
-                let rule = move |image: &plimsoll_controller::Image| {
-                    let made = rules::begin_again(image, node, epoch, shortened.0)?;
-                    Ok::<_, plimsoll_controller::Refusal>((made, ()))
+        }
+    }
+
+    /// Begins another term of what is led by this node and lost what others may have: again and
+    /// again, until another term has begun.
+    pub(super) async fn run_terms(self: Arc<Self>) {
+        let Some(member) = &self.member else { return };
+        loop {
+            self.pause(HEAL).await;
+            let node = self.config.node;
+            let image = self.metadata.image();
+            let waiting = self.host.shortened.lock().waiting(&image, node);
+            let Some(epoch) = member.session.epoch() else {
+                continue;
+            };
+            for key in waiting {
+                let rule = move |image: &Image| {
+                    Ok::<_, Refusal>((rules::begin_again(image, node, epoch, key)?, ()))
                 };
                 if let Err(error) = self.commit(rule).await {
                     tracing::warn!(event = "term_not_begun_again", %error);
@@ -100,27 +112,32 @@ impl Broker {
     }
 
     /// Has this node leave the ISR and ELR of the partitions whose logs were found damaged or gone
-    /// at its start: before it may lead anything. Whether that is done.
-    pub(super) async fn has_told_of_losses(self: &Arc<Self>, member: &Member) -> bool {
-        let lost: Vec<PartitionKey> = self.host.lost().into_iter().map(|(key, _)| key).collect();
-        if lost.is_empty() {
-            return true;
+    /// when they were opened: the heartbeats say that it is not ready until that is done.
+    pub(super) async fn run_losses(self: Arc<Self>) {
+        let Some(member) = &self.member else { return };
+        loop {
+            if self.is_recovered() {
+                self.tell_of_losses(member).await;
+            }
+            self.pause(LOSSES).await;
         }
-        let Some(epoch) = member.session.epoch() else {
-            return false;
+    }
+
+    async fn tell_of_losses(self: &Arc<Self>, member: &Member) {
+        let lost = self.host.lost();
+        let (false, Some(epoch)) = (lost.is_empty(), member.session.epoch()) else {
+            return;
         };
         let node = self.config.node;
+        let keys: Vec<PartitionKey> = lost.iter().map(|(key, _)| *key).collect();
         let told =
-            self.change_until_done(move |image| rules::report_corrupt(image, node, epoch, &lost));
+            self.change_until_done(move |image| rules::report_corrupt(image, node, epoch, &keys));
         match told.await {
             Ok(()) => {
-                self.host.forget_lost();
-                true
+                self.host.forget_lost(&lost);
+                member.beat.notify();
             }
-            Err(error) => {
-                tracing::warn!(event = "losses_not_told", %error);
-                false
-            }
+            Err(error) => tracing::warn!(event = "losses_not_told", %error),
         }
     }
 }

@@ -42,11 +42,12 @@ impl Broker {
         };
         let sent = self.clock.now();
         let suspects = member.session.suspects(sent, super::SESSION);
-        let recovered = self.is_recovered() && self.has_told_of_losses(member).await;
+        let recovered = self.is_recovered() && self.host.lost().is_empty();
         let heartbeat = Heartbeat {
             node: self.config.node,
             broker_epoch,
-            // Nothing counts as known before the logs are open: then it may take roles.
+            // Nothing counts as known before the logs are open and what was lost is told, which
+            // must not be waited for here: then it may take roles.
             applied_version: if recovered {
                 self.metadata.image().version()
             } else {

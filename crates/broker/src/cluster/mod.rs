@@ -31,7 +31,7 @@ use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, IsrChange};
 use plimsoll_controller::{Changes, Image, Listener, Record, Refusal};
 use plimsoll_quorum::Snapshot;
 use plimsoll_segment_log::Shutdown;
-use plimsoll_types::{NodeId, PartitionEpoch};
+use plimsoll_types::{BrokerEpoch, NodeId, PartitionEpoch};
 use plimsoll_watermark::Signal;
 use plimsoll_wire::peer::{Reply, Request};
 
@@ -50,7 +50,7 @@ const REGISTER_AGAIN: Duration = Duration::from_millis(200);
 /// Reaches the brokers of the other nodes.
 #[async_trait]
 pub trait Peers: Send + Sync {
-    /// One request to a node and its reply.
+    /// One request to a node and its reply. A [`Request::Probe`] goes on a connection of its own.
     async fn call(
         &self,
         to: NodeId,
@@ -60,17 +60,24 @@ pub trait Peers: Send + Sync {
 
     /// Where the nodes are from now on, by the metadata: all of them, with their peer addresses.
     fn addresses(&self, nodes: Vec<(NodeId, String)>);
+
+    /// This process has registered, perhaps anew: its links are of this registration from now on,
+    /// and those that are of another end.
+    fn registered(&self, epoch: BrokerEpoch) {
+        let _ = epoch;
+    }
 }
 
 /// Why there is no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// There is no connection: the node's address refuses one, or is not known.
-    #[error("the node cannot be reached: {0}")]
+    /// The node's address refused a connection that was made for this request, a
+    /// [`Request::Probe`]: its process is gone.
+    #[error("the node's process is gone: {0}")]
     Unreachable(String),
-    /// The request may have arrived.
-    #[error("the reply was lost: {0}")]
+    /// Anything else, which proves nothing. The request may have arrived.
+    #[error("there is no reply: {0}")]
     Lost(String),
 }
 
@@ -208,6 +215,7 @@ impl Broker {
         let known = image.node(self.config.node);
         if let Some(known) = known.filter(|known| known.incarnation == register.incarnation) {
             member.session.registered(known.broker_epoch);
+            member.peers.registered(known.broker_epoch);
             let broker_epoch = known.broker_epoch.0;
             tracing::info!(event = "registered", broker_epoch);
         }
@@ -233,7 +241,9 @@ impl Broker {
             parts.push(Box::pin(Arc::clone(self).run_watch()));
             parts.push(Box::pin(Arc::clone(self).run_disk()));
             parts.push(Box::pin(Arc::clone(self).run_room()));
+            parts.push(Box::pin(Arc::clone(self).run_losses()));
             parts.push(Box::pin(Arc::clone(self).run_healing()));
+            parts.push(Box::pin(Arc::clone(self).run_terms()));
             parts.push(Box::pin(Arc::clone(self).run_decisions()));
             parts.push(Box::pin(Arc::clone(self).run_upkeep()));
             parts.push(Box::pin(Arc::clone(self).run_ticks()));
@@ -289,7 +299,7 @@ impl Broker {
         timeout: Duration,
     ) -> Result<Bytes, PeerError> {
         let Some(member) = &self.member else {
-            return Err(PeerError::Unreachable("this node is alone".to_owned()));
+            return Err(PeerError::Lost("this node is alone".to_owned()));
         };
         match member
             .peers

@@ -11,16 +11,15 @@ use std::time::Duration;
 
 use plimsoll_controller::Image;
 use plimsoll_partition::{Partition, RepairError, Role, describe};
-use plimsoll_types::{Monotonic, Offset, PartitionKey};
+use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset, PartitionKey};
 
+use super::losses::ATTEMPTS;
 use super::{Host, roster};
 use crate::catalog::{Hosted, Place};
 
 /// Before the first attempt, and the step that grows.
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
-/// A directory that cannot be used is given up after so many attempts, if there are other replicas.
-const ATTEMPTS: u32 = 3;
 /// What is appended to the name of a directory that was given up.
 const BROKEN: &str = ".broken";
 
@@ -45,9 +44,28 @@ pub(crate) struct Attempts {
 /// Attempts by replica; only those that are ill.
 pub(crate) type Healing = BTreeMap<PartitionKey, Attempts>;
 
-/// A replica whose log lost what others may have, and that is led by this node all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shortened(pub(crate) PartitionKey);
+/// Replicas whose log lost what others may have, and that are led by this node all the same: they
+/// are idle until another term is begun. Each with the term in which that was found.
+#[derive(Debug, Default)]
+pub(crate) struct Shortened(BTreeMap<PartitionKey, LeaderEpoch>);
+
+impl Shortened {
+    fn found(&mut self, key: PartitionKey, epoch: LeaderEpoch) {
+        self.0.insert(key, epoch);
+    }
+
+    /// Those whose term is still to be begun again by `node`: not if another one leads, or is in
+    /// sync, and not if another term began since.
+    pub(crate) fn waiting(&mut self, image: &Image, node: NodeId) -> Vec<PartitionKey> {
+        self.0.retain(|key, epoch| {
+            image.partition_by_key(*key).is_some_and(|partition| {
+                let is_led_here = partition.leader.is_none_or(|leader| leader == node);
+                is_led_here && *partition.isr == [node] && partition.leader_epoch == *epoch
+            })
+        });
+        self.0.keys().copied().collect()
+    }
+}
 
 impl Host {
     /// Replicas whose log failed since it was opened.
@@ -80,8 +98,8 @@ impl Host {
     }
 
     /// Makes the attempts that are due. Blocks on the disk, for as long as reading the logs takes.
-    /// Returns replicas that lead and lost what their followers may have.
-    pub(crate) fn heal(&self, image: &Image) -> Vec<Shortened> {
+    /// Keeps in mind which replicas lead and lost what their followers may have.
+    pub(crate) fn heal(&self, image: &Image) {
         let failed = self.failed();
         let now = self.clock.now();
         let due: Vec<_> = {
@@ -98,7 +116,6 @@ impl Host {
             let mut due = due;
             failed.filter(|(key, _)| due(key)).collect()
         };
-        let mut shortened = Vec::new();
         for (key, partition) in due {
             let standing = self.standing(image, key);
             if standing == Standing::Counted {
@@ -119,12 +136,14 @@ impl Host {
                         self.found_damage(key, damage.from);
                     }
                     let lost = standing == Standing::Sole && *partition.role() == Role::Idle;
-                    shortened.extend((lost && given_up > 0).then_some(Shortened(key)));
+                    let known = image.partition_by_key(key).filter(|_| lost && given_up > 0);
+                    if let Some(known) = known {
+                        self.shortened.lock().found(key, known.leader_epoch);
+                    }
                 }
                 Err(error) => self.put_off(key, &partition, &error),
             }
         }
-        shortened
     }
 
     fn put_off(&self, key: PartitionKey, partition: &Partition, error: &RepairError) {
@@ -196,5 +215,91 @@ impl Host {
                 tracing::warn!(event = "log_not_set_aside", %dir, %error);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_controller::{Assignment, Record, rules};
+    use plimsoll_types::{PartitionEpoch, TopicId, TopicName};
+
+    use super::*;
+
+    const TOPIC: TopicId = TopicId::from_bytes([7; 16]);
+    const KEY: PartitionKey = PartitionKey {
+        topic: TOPIC,
+        index: 0,
+    };
+
+    fn id(node: u32) -> NodeId {
+        NodeId::new(node).expect("in range")
+    }
+
+    fn apply(image: &mut Image, records: &[Record]) {
+        for record in records {
+            image.apply(record).expect("fits");
+        }
+    }
+
+    fn led(leader: Option<u32>, isr: &[u32], leader_epoch: u32) -> Assignment {
+        Assignment {
+            replicas: vec![id(1), id(2)],
+            isr: isr.iter().copied().map(id).collect(),
+            elr: Vec::new(),
+            last_known_elr: Vec::new(),
+            adding: Vec::new(),
+            removing: Vec::new(),
+            leader: leader.map(id),
+            leader_epoch: LeaderEpoch::new(leader_epoch),
+            partition_epoch: PartitionEpoch(leader_epoch),
+            unclean_epoch: None,
+            recovering: false,
+        }
+    }
+
+    /// Nodes 1 and 2, and a partition of theirs.
+    fn image(partition: Assignment) -> Image {
+        let mut image = Image::default();
+        for node in [1, 2] {
+            let clean = rules::Shutdown::Clean;
+            let wish = rules::RegisterNode::new(id(node), [1; 16], [0; 16], clean);
+            let register = rules::register_node(&image, &wish).expect("legal");
+            apply(&mut image, &register);
+            let epoch = image.node(id(node)).expect("registered").broker_epoch;
+            let unfence = rules::unfence_node(&image, id(node), epoch).expect("legal");
+            apply(&mut image, &unfence);
+        }
+        let name = TopicName::new("orders").expect("legal");
+        let partitions = vec![partition];
+        let id = TOPIC;
+        apply(
+            &mut image,
+            &[Record::TopicCreated {
+                name,
+                id,
+                partitions,
+            }],
+        );
+        image
+    }
+
+    #[test]
+    fn shortened_log_waits_for_another_term_until_there_is_one() {
+        let led_by = |partition| {
+            let mut shortened = Shortened::default();
+            shortened.found(KEY, LeaderEpoch::new(4));
+            let image = image(partition);
+            let first = shortened.waiting(&image, id(1));
+            assert_eq!(shortened.waiting(&image, id(1)), first, "it stays so");
+            !first.is_empty()
+        };
+        assert!(led_by(led(Some(1), &[1], 4)), "the attempt before failed");
+        assert!(led_by(led(None, &[1], 4)), "it may lead again");
+        assert!(!led_by(led(Some(1), &[1], 5)), "it was begun again");
+        assert!(!led_by(led(Some(1), &[1, 2], 4)), "others are in sync");
+        assert!(!led_by(led(Some(2), &[2], 4)), "another leads");
+        let mut shortened = Shortened::default();
+        shortened.found(KEY, LeaderEpoch::new(4));
+        assert_eq!(shortened.waiting(&Image::default(), id(1)), [], "deleted");
     }
 }

@@ -8,6 +8,7 @@
 mod device;
 mod drive;
 mod heal;
+mod losses;
 mod queue;
 mod replica;
 mod role;
@@ -35,6 +36,7 @@ use crate::clock::Clock;
 pub use device::Device;
 pub(crate) use device::WatchedDisk;
 pub(crate) use heal::{Healing, Shortened};
+pub(crate) use losses::Losses;
 use queue::Key;
 pub(crate) use queue::Queue;
 pub(crate) use roster::Roster;
@@ -66,13 +68,13 @@ pub(crate) struct Host {
     pub(crate) shape: Mutex<Shape>,
     /// Rounds of [`Host::reopen_offline`].
     pub(crate) rounds: AtomicU64,
-    /// Replicas whose log was found damaged or gone when it was opened, and from where on.
-    pub(crate) lost: Mutex<BTreeMap<PartitionKey, Offset>>,
+    pub(crate) losses: Mutex<Losses>,
     /// How often the directory of a replica was found to be unusable.
     pub(crate) unusable: Mutex<BTreeMap<PartitionKey, u32>>,
     /// The logs there are, as the file of them says; read before anything is opened.
     pub(crate) roster: Mutex<Roster>,
     pub(crate) healing: Mutex<Healing>,
+    pub(crate) shortened: Mutex<Shortened>,
     pub(crate) scrubbing: Mutex<Scrubbing>,
     /// Replicas that came back after a storage error, and were not counted yet.
     pub(crate) reopened: AtomicU64,
@@ -339,7 +341,7 @@ impl Host {
             return;
         };
         let mut known = self.roster.lock();
-        let untold = self.lost.lock().clone();
+        let losses = self.losses.lock();
         let mut now = Roster::default();
         for topic in self.catalog.topics() {
             for ((at, index), hosted) in (0..).zip(0_u32..).zip(&topic.partitions) {
@@ -350,8 +352,7 @@ impl Host {
                 let is_there = match hosted {
                     Hosted::Online(partition) => {
                         // Who starts again before its loss is told must find it once more.
-                        partition.reader().has_files()
-                            || known.has(key) && untold.contains_key(&key)
+                        partition.reader().has_files() || known.has(key) && losses.is_untold(key)
                     }
                     Hosted::Offline(_) => topic.place(at) != Place::Elsewhere && known.has(key),
                 };
@@ -360,6 +361,7 @@ impl Host {
                 }
             }
         }
+        drop(losses);
         if now == *known {
             return;
         }
@@ -371,14 +373,16 @@ impl Host {
 
     /// Replicas whose log was found damaged or gone, and that nobody was told of yet.
     pub(crate) fn lost(&self) -> Vec<(PartitionKey, Offset)> {
-        let lost = self.lost.lock();
-        lost.iter().map(|(key, from)| (*key, *from)).collect()
+        self.losses.lock().untold()
     }
 
-    /// The controller knows of those: they copy what they lack.
-    pub(crate) fn forget_lost(&self) {
-        for (key, from) in std::mem::take(&mut *self.lost.lock()) {
-            self.found_damage(key, from);
+    /// The controller knows of these: they copy what they lack.
+    pub(crate) fn forget_lost(&self, told: &[(PartitionKey, Offset)]) {
+        for (key, from) in told {
+            let is_done = self.losses.lock().told(*key, *from);
+            if is_done {
+                self.found_damage(*key, *from);
+            }
         }
     }
 

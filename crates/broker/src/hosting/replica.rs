@@ -12,6 +12,7 @@ use plimsoll_record_batch::DecodeLimits;
 use plimsoll_segment_log::{Identity, LogConfig, OpenError as LogOpenError};
 use plimsoll_types::{Offset, PartitionKey};
 
+use super::losses;
 use super::queue::Key;
 use super::{Host, Place};
 use crate::catalog::{Hosted, HostedTopic, TopicPolicy};
@@ -81,7 +82,9 @@ impl Host {
             partition: key.1,
         };
         let (topic, index) = key;
-        self.replicas.remove(PartitionKey { topic, index });
+        let gone = PartitionKey { topic, index };
+        self.replicas.remove(gone);
+        self.losses.lock().forget(gone);
         let removed = match hosted {
             Hosted::Online(partition) => partition.remove(&data),
             Hosted::Offline(_) => data.remove_partition(&identity),
@@ -141,16 +144,15 @@ impl Host {
                 if gone {
                     tracing::error!(event = "log_gone", partition = %name);
                 }
-                if let Some(from) = damaged.or(gone.then_some(Offset::ZERO)) {
-                    self.lost.lock().insert(key, from);
-                }
+                let lost = damaged.or(gone.then_some(Offset::ZERO));
+                self.losses.lock().opened(key, lost);
                 self.take_role(&partition, (topic.id, number), image);
                 Hosted::Online(partition)
             }
             Err(error) => {
                 let why = describe(&error);
                 tracing::error!(event = "replica_offline", partition = %name, error = %why);
-                self.lost.lock().insert(key, Offset::ZERO);
+                self.losses.lock().failed(key, losses::passes(&error));
                 if !matches!(error, OpenError::Log(LogOpenError::Io { .. })) {
                     *self.unusable.lock().entry(key).or_default() += 1;
                 }

@@ -72,3 +72,11 @@ pub(crate) fn flip(dir: &Path) {
     }
     assert!(flipped > 0);
 }
+
+impl super::World {
+    /// A node registers anew while it runs: its links stand, and are of its registration before.
+    pub(crate) fn register_anew(&mut self, id: u32) {
+        self.nodes.get_mut(&id).unwrap().epoch += 1;
+        self.apply();
+    }
+}

@@ -1,15 +1,19 @@
 //! The way from one node's broker to the others'.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use plimsoll_broker::{PeerError as BrokerError, Peers};
-use plimsoll_types::NodeId;
+use plimsoll_types::{BrokerEpoch, NodeId};
 use plimsoll_wire::peer::{Reply, Request};
 
+use super::control::ask;
+use super::dial::dial;
 use super::shared::lock;
-use super::{PeerError, PeerNetwork};
+use super::{AbortOnDrop, PeerError, PeerNetwork, Purpose};
 
 #[async_trait]
 impl Peers for PeerNetwork {
@@ -19,9 +23,23 @@ impl Peers for PeerNetwork {
         request: Request,
         timeout: Duration,
     ) -> Result<Reply, BrokerError> {
-        let reply = PeerNetwork::call(self, to, request.encode(), timeout).await;
-        Reply::decode(reply.map_err(|error| fault(&error))?)
-            .map_err(|error| BrokerError::Lost(error.to_string()))
+        let lost = |error: &dyn std::error::Error| BrokerError::Lost(error.to_string());
+        let reply = if matches!(request, Request::Probe) {
+            self.call_anew(to, request.encode(), timeout).await
+        } else {
+            // An answer from between two attempts, or of another one's, proves nothing.
+            let reply = PeerNetwork::call(self, to, request.encode(), timeout).await;
+            reply.map_err(|error| lost(&error))
+        };
+        Reply::decode(reply?).map_err(|error| lost(&error))
+    }
+
+    fn registered(&self, epoch: BrokerEpoch) {
+        let before = lock(&self.shared.identity).broker_epoch.replace(epoch);
+        if before != Some(epoch) {
+            // Theirs is the registration of before: whoever wants them opens them again.
+            self.want_streams(&[]);
+        }
     }
 
     fn addresses(&self, nodes: Vec<(NodeId, String)>) {
@@ -35,13 +53,32 @@ impl Peers for PeerNetwork {
     }
 }
 
-fn fault(error: &PeerError) -> BrokerError {
-    match error {
-        PeerError::Lost | PeerError::Timeout(_) => BrokerError::Lost(error.to_string()),
-        PeerError::Unknown
-        | PeerError::Unreachable { .. }
-        | PeerError::Busy
-        | PeerError::TooLarge { .. }
-        | PeerError::Failed { .. } => BrokerError::Unreachable(error.to_string()),
+impl PeerNetwork {
+    /// Asks a node on a connection that is made for this: if that is refused, its process is gone.
+    async fn call_anew(
+        &self,
+        to: NodeId,
+        request: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, BrokerError> {
+        let lost = |error: PeerError| BrokerError::Lost(error.to_string());
+        let known = lock(&self.shared.peers)
+            .get(&to)
+            .map(|peer| peer.address.borrow().clone());
+        let address = known.ok_or(PeerError::Unknown).map_err(lost)?;
+        let shared = Arc::clone(&self.shared);
+        // On our runtime, because the caller may not be on one.
+        let call = self.runtime.spawn(async move {
+            match dial(&shared, &address, Some(to), Purpose::Control).await {
+                Ok((wire, _)) => Ok(ask(&shared, wire, request).await),
+                Err(error) if error.is_refused() => {
+                    Err(BrokerError::Unreachable(error.to_string()))
+                }
+                Err(error) => Err(BrokerError::Lost(error.to_string())),
+            }
+        });
+        let _abort = AbortOnDrop(call.abort_handle());
+        let asked = self.within(timeout, async { call.await.map_err(|_| PeerError::Lost) });
+        asked.await.map_err(lost)??.map_err(lost)
     }
 }

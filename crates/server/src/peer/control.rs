@@ -205,10 +205,16 @@ pub(super) async fn call_once(
     expects: Option<NodeId>,
     request: Bytes,
 ) -> Result<Bytes, PeerError> {
-    let unreachable = |why: String| PeerError::Unreachable { why };
     let (wire, _) = dial(shared, address, expects, Purpose::Control)
         .await
-        .map_err(|error| unreachable(error.to_string()))?;
+        .map_err(|error| PeerError::Unreachable {
+            why: error.to_string(),
+        })?;
+    ask(shared, wire, request).await
+}
+
+/// One request on a connection that is for nothing else.
+pub(super) async fn ask(shared: &Shared, wire: Wire, request: Bytes) -> Result<Bytes, PeerError> {
     let (sender, mut calls) = mpsc::channel(1);
     let (reply, answer) = oneshot::channel();
     // There is room for one.
@@ -216,6 +222,8 @@ pub(super) async fn call_once(
     tokio::select! {
         biased;
         answer = answer => answer.unwrap_or(Err(PeerError::Lost)),
-        end = converse(shared, wire, &mut calls) => Err(unreachable(end.to_string())),
+        end = converse(shared, wire, &mut calls) => Err(PeerError::Unreachable {
+            why: end.to_string(),
+        }),
     }
 }

@@ -123,14 +123,19 @@ async fn connect(address: &str) -> Result<TcpStream, DialError> {
     let found = tokio::net::lookup_host(address)
         .await
         .map_err(|error| DialError::Name(address.to_owned(), error))?;
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let mut why = None;
     for address in found {
         match TcpStream::connect(address).await {
             Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
+            // It is refused if each of its addresses refuses.
+            Err(error) if why.is_none() || error.kind() != io::ErrorKind::ConnectionRefused => {
+                why = Some(error);
+            }
+            Err(_) => {}
         }
     }
-    Err(DialError::Connect(last))
+    let why = why.unwrap_or_else(|| io::ErrorKind::NotFound.into());
+    Err(DialError::Connect(why))
 }
 
 /// An address that was given to another node must not get this one's traffic.

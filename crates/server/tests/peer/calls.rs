@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use plimsoll_broker::{PeerError as Fault, Peers};
 use plimsoll_server::peer::{Identified, PeerError};
+use plimsoll_wire::peer::{Reply, Request};
 
 use crate::node::{Node, SOON, id, pair};
 
@@ -104,4 +106,41 @@ async fn an_address_can_be_asked_who_lives_there() {
     let wrong = two.network.identify(&at, Some(id(3)), SOON).await;
     let told = wrong.unwrap_err().to_string();
     assert!(told.contains("node 1's, not node 3's"), "{told}");
+}
+
+async fn probe(node: &Node) -> Result<Reply, Fault> {
+    Peers::call(&*node.network, id(2), Request::Probe, SOON).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_accepts_and_says_nothing_is_not_proven_to_be_gone() {
+    let one = Node::start(1, Some("c"));
+    let found = probe(&one).await;
+    assert!(matches!(found, Err(Fault::Lost(_))), "unknown: {found:?}");
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = mute.local_addr().unwrap().to_string();
+    one.network.set_addresses([(id(2), at)]);
+    for _ in 0..3 {
+        let found = probe(&one).await;
+        assert!(matches!(found, Err(Fault::Lost(_))), "{found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_refusal_made_for_the_probe_is_proof_that_a_process_is_gone() {
+    let (one, two) = pair();
+    one.reaches(2).await;
+    let at = two.network.address();
+    drop(two);
+    crate::node::eventually(|| async { matches!(probe(&one).await, Err(Fault::Unreachable(_))) })
+        .await;
+    // Long enough for the link to wait before it dials again.
+    crate::node::eventually(|| async { one.service.suspected.lock().unwrap().len() >= 4 }).await;
+    let request = Request::Query(Bytes::new());
+    let other = Peers::call(&*one.network, id(2), request, SOON).await;
+    assert!(matches!(other, Err(Fault::Lost(_))), "{other:?}");
+    let _two = Node::start_at(2, Some("c"), at);
+    let found = probe(&one).await;
+    // The stub's echo is no reply, but somebody is there.
+    assert!(!matches!(found, Err(Fault::Unreachable(_))), "{found:?}");
 }

@@ -1,6 +1,8 @@
 //! What ends links, and that they come back.
 
+use plimsoll_broker::Peers;
 use plimsoll_server::peer::{Purpose, Way};
+use plimsoll_types::BrokerEpoch;
 
 use crate::node::{Node, eventually, id, pair};
 
@@ -98,4 +100,16 @@ async fn streams_carry_frames_both_ways_and_are_opened_again() {
     one.network.want_streams(&[]);
     eventually(|| async { one.service.streams.lock().unwrap().closed == 2 }).await;
     eventually(|| async { two.service.streams.lock().unwrap().closed == 2 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_a_registration_of_before_end_and_are_opened_as_of_the_new_one() {
+    let (one, two) = pair();
+    let epochs = || two.service.callers.lock().unwrap().clone();
+    one.network.want_streams(&[(id(2), Purpose::InSync)]);
+    eventually(|| async { epochs() == [Some(BrokerEpoch(1))] }).await;
+    one.network.registered(BrokerEpoch(2));
+    one.network.want_streams(&[(id(2), Purpose::InSync)]);
+    eventually(|| async { epochs() == [1, 2].map(|epoch| Some(BrokerEpoch(epoch))) }).await;
+    eventually(|| async { one.service.streams.lock().unwrap().closed == 1 }).await;
 }

@@ -67,6 +67,8 @@ pub(crate) struct Stub {
     pub(crate) suspected: Mutex<Vec<NodeId>>,
     pub(crate) streams: Arc<Mutex<StreamLog>>,
     pub(crate) answered: AtomicU64,
+    /// Of whom streams were accepted.
+    pub(crate) callers: Mutex<Vec<Option<BrokerEpoch>>>,
 }
 
 impl Stub {
@@ -131,7 +133,8 @@ impl PeerService for Stub {
         }
     }
 
-    fn accept_stream(&self, _: &Caller, _: Purpose) -> Result<Box<dyn PeerStream>, String> {
+    fn accept_stream(&self, caller: &Caller, _: Purpose) -> Result<Box<dyn PeerStream>, String> {
+        self.callers.lock().unwrap().push(caller.broker_epoch);
         Ok(self.stream())
     }
 
