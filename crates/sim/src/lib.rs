@@ -1,6 +1,6 @@
 //! Whole clusters on a simulated clock, network and disk, decided by a seed.
 //!
-//! A run ([`run`]) starts three or five real brokers, with all that is below them (logs, replicas,
+//! A run ([`run()`]) starts three or five real brokers, with all that is below them (logs, replicas,
 //! controllers, groups), on one thread: their tasks are polled in an order that is drawn, their
 //! clocks stand still until nothing can run, their messages take drawn times, their files are kept
 //! by a disk that knows what was synced. Clients produce and consume over the Kafka protocol.
