@@ -11,8 +11,8 @@ use plimsoll_segment_log::Minimum;
 use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 use plimsoll_watermark::{Mark, Signal, Snapshot, WatchState};
 use plimsoll_wire::fetch::{
-    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchableTopicResponse,
-    LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use plimsoll_wire::{ErrorCode, Records};
 
@@ -374,7 +374,7 @@ fn answer(
         .collect();
     for (one, found) in wanted.into_iter().zip(round.found) {
         let data = match found {
-            Err(refusal) => *refusal,
+            Err(refusal) => elsewhere_perhaps(context, request.topics.get(one.topic), *refusal),
             Ok((records, marks)) => {
                 let source = one.source.as_ref().ok();
                 let high_watermark = source.map_or(UNKNOWN, |from| told(&from.partition, &marks));
@@ -411,6 +411,35 @@ fn answer(
         node_endpoints: found.into_iter().map(endpoint).collect(),
         responses,
         ..Default::default()
+    }
+}
+
+/// Damage is an error that ends a consumer. Where other replicas have the records, leadership moves
+/// to one of them in a moment: the reader is told what makes it ask again.
+fn elsewhere_perhaps(
+    context: &Context,
+    topic: Option<&FetchTopic>,
+    refusal: PartitionData,
+) -> PartitionData {
+    if refusal.error_code != ErrorCode::CorruptMessage.code() {
+        return refusal;
+    }
+    let image = context.broker.metadata.image();
+    let others = topic.is_some_and(|asked| {
+        let known = match asked.topic.is_empty() {
+            true => image.topic_by_id(asked.topic_id),
+            false => image.topic(&asked.topic),
+        };
+        let index = usize::try_from(refusal.partition_index).ok();
+        let partition = known.zip(index).and_then(|(t, at)| t.partitions.get(at));
+        partition.is_some_and(|partition| partition.replicas.len() > 1)
+    });
+    match others {
+        true => PartitionData {
+            error_code: ErrorCode::KafkaStorageError.code(),
+            ..refusal
+        },
+        false => refusal,
     }
 }
 
