@@ -46,6 +46,7 @@ pub struct Follower {
     moved: (Offset, Monotonic),
     /// The leader's log end, as far as it has told.
     leader_end: Offset,
+    outside: standing::Outside,
 }
 
 impl Follower {
@@ -61,14 +62,13 @@ impl Follower {
         let seed = u64::from(term.me.get()) << 40
             ^ u64::from(term.key.index) << 20
             ^ u64::from(term.leader_epoch.get());
-        let suspect_from = timing.suspect_pause / 8;
         let mut follower = Self {
             term,
             timing,
             state: FollowerState::Waiting,
             linked,
             back_off: BackOff::new(timing.back_off_min, timing.back_off_max, seed),
-            suspicion: BackOff::new(suspect_from, timing.suspect_pause, !seed),
+            suspicion: BackOff::new(timing.suspect_pause / 8, timing.suspect_pause, !seed),
             quarantined: None,
             aside: false,
             damaged: false,
@@ -76,6 +76,7 @@ impl Follower {
             released: false,
             moved: (Offset::ZERO, now),
             leader_end: Offset::ZERO,
+            outside: standing::Outside::default(),
         };
         follower.ask(now, out);
         follower
@@ -224,11 +225,10 @@ impl Follower {
         } = *answer;
         self.aside = true;
         self.moved = (start, now);
-        let until = now + self.timing.confirm;
         self.state = FollowerState::Working {
             session,
             expects: start,
-            until,
+            until: now + self.timing.confirm,
         };
         out.push(FollowerAction::Event(FollowerEvent::Resetting { start }));
         out.push(FollowerAction::ResetTo {
@@ -411,6 +411,7 @@ impl Follower {
                 // The leader watches too, and sooner; this is for a leader that has forgotten.
                 if log_end > self.moved.0 || log_end >= self.leader_end {
                     self.moved = (log_end, now);
+                    self.ask_if_forgotten(log_end, now, out);
                 } else if now.since(self.moved.1) >= self.timing.stall * 2 {
                     let event = FollowerEvent::Starved { at: log_end };
                     out.push(FollowerAction::Event(event));

@@ -8,7 +8,38 @@ use plimsoll_types::{LeaderEpoch, Monotonic, Offset};
 use super::{Follower, FollowerAction, FollowerEvent, FollowerState, LocalLog};
 use crate::guards::{Guard, breached};
 
+/// How long it has been out of the ISR with all that its leader told it of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outside {
+    out_of_isr: bool,
+    since: Option<Monotonic>,
+}
+
 impl Follower {
+    /// A leader that has forgotten the session tells nothing more, so a follower that has all it
+    /// was told of cannot know by that. But it would have been taken into the ISR by now.
+    pub(super) fn ask_if_forgotten(
+        &mut self,
+        log_end: Offset,
+        now: Monotonic,
+        out: &mut Vec<FollowerAction>,
+    ) {
+        let level = self.outside.out_of_isr && log_end >= self.leader_end;
+        let Some(session) = self.session().filter(|_| level) else {
+            self.outside.since = None;
+            return;
+        };
+        let since = *self.outside.since.get_or_insert(now);
+        if now.since(since) >= self.timing.join_hold_max + self.timing.stall {
+            self.outside.since = None;
+            out.push(FollowerAction::Event(FollowerEvent::Starved {
+                at: log_end,
+            }));
+            out.push(FollowerAction::Detach { session });
+            self.pause(now);
+        }
+    }
+
     /// This replica is in the committed ISR, or is not.
     pub fn in_isr(&mut self, in_isr: bool, out: &mut Vec<FollowerAction>) {
         if in_isr && std::mem::take(&mut self.aside) {
@@ -31,6 +62,7 @@ impl Follower {
         out: &mut Vec<FollowerAction>,
     ) {
         self.may_lead = may_lead;
+        self.outside.out_of_isr = !in_isr;
         self.in_isr(in_isr, out);
         self.begin_with_nothing(now, out);
     }

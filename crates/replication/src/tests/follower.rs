@@ -246,3 +246,27 @@ pub(super) fn every_state_has_an_exit_on_a_clock() {
         assert!(asks, "state {number} is left");
     }
 }
+
+#[test]
+fn follower_that_is_told_nothing_more_and_is_not_taken_in_agrees_anew() {
+    let forgotten = Timing::DEFAULT.join_hold_max + Timing::DEFAULT.stall;
+    let begun = ms(10);
+    for in_isr in [false, true] {
+        let mut out = Vec::new();
+        let mut follower = follower(&mut out);
+        let told = Attached {
+            log_end: at(100),
+            ..answer(7, None, &OWN)
+        };
+        follower.attached(&told, &log(70), begun, &mut out);
+        assert_eq!(follower.state(), FollowerState::Streaming { session: 7 });
+        follower.standing(in_isr, true, begun, &mut out);
+        out.clear();
+        follower.tick(at(100), begun, &mut out);
+        follower.tick(at(100), begun + Timing::DEFAULT.join_hold_max, &mut out);
+        assert_eq!(out, [], "it may be taken in yet");
+        follower.tick(at(100), begun + forgotten, &mut out);
+        let detached = out.contains(&FollowerAction::Detach { session: 7 });
+        assert_eq!(detached, !in_isr, "{out:?}");
+    }
+}
