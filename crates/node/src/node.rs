@@ -66,9 +66,11 @@ impl Node {
         http.attach(&broker);
         http.count_links(peers.network());
         peers.attach(&broker);
+        // Before it has joined: if the quorum leads here, nobody else fences the process that this
+        // one must wait for.
+        let cluster = peers.spawn(broker.run_cluster());
         broker.join().await;
         peers.registered(&broker);
-        let cluster = peers.spawn(broker.run_cluster());
         recover(&broker).await?;
         cluster::wait_for_trust(&broker, config.node).await;
         let groups = tokio::spawn(broker.run_groups());

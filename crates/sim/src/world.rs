@@ -209,11 +209,11 @@ impl World {
         let links = process.clone();
         spawn(Box::pin(async move {
             // In a node's own order.
-            starting.join().await;
             let kernel = &world.kernel;
+            kernel.spawn(owner, starting.run_cluster());
+            starting.join().await;
             let (net, meddle) = (Arc::clone(&world.net), world.meddle);
             kernel.spawn(owner, links::run(net, node, links, meddle));
-            kernel.spawn(owner, starting.run_cluster());
             starting.recover();
             kernel.spawn(owner, starting.run_groups());
             kernel.spawn(
