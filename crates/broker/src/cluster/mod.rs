@@ -230,8 +230,9 @@ impl Broker {
     }
 
     /// Takes part in the cluster for as long as it is polled: signs of life, and the controller's
-    /// duties while the quorum leads here. A node runs one of these, after [`Broker::join`]. It
-    /// ends at once where the node is alone.
+    /// duties while the quorum leads here. A node runs one of these, from before [`Broker::join`]:
+    /// registering may wait for a controller, and this node may be the one. It ends at once where
+    /// the node is alone.
     pub fn run_cluster(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static + use<> {
         let mut parts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
         if self.member.is_some() {
