@@ -41,6 +41,8 @@ class Driver:
                 compression_type=None if codec == "none" else codec,
                 acks=acks if acks == "all" else int(acks),
                 enable_idempotence=idempotent,
+                # Without sequence numbers, a retry beside a later batch may change their order.
+                max_in_flight_requests_per_connection=5 if idempotent else 1,
                 linger_ms=20,
                 max_request_size=2_000_000,
             )
