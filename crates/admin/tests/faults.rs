@@ -155,6 +155,7 @@ fn faults() -> Vec<Fault> {
         Fault {
             own_word: own(ReplicaFacts {
                 repair: Some(Repair::Lost {
+                    from: Offset::new(0),
                     copied_to: Offset::new(700),
                 }),
                 ..behind()

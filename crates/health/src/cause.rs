@@ -106,7 +106,7 @@ causes! {
         person: "Look at the kernel log. Replace the disk if it fails again; an empty one is filled by itself.",
     }
     "R011" "lost-log" LostLog {
-        meaning: "the log of this replica is gone: its disk was replaced or its directory deleted.",
+        meaning: "the log of this replica, or a part of it, is gone: its disk was replaced, or files were deleted or cut.",
         heals: "The replica counts for nothing until all has been copied from the leader.",
         person: "Nothing, if that was intended. If not, look for the missing mount.",
     }

@@ -168,8 +168,10 @@ pub enum Repair {
         /// How far the copy from the leader has come.
         copied_to: Offset,
     },
-    /// The log, or the disk it lay on, is gone.
+    /// Files of the log, or the disk it lay on, are gone.
     Lost {
+        /// The first offset concerned; zero if it is all of it.
+        from: Offset,
         /// How far the copy from the leader has come.
         copied_to: Offset,
     },

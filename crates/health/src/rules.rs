@@ -88,6 +88,11 @@ pub(crate) fn lost_history(facts: &ReplicaFacts) -> Option<Diagnosis> {
 
 pub(crate) fn paused(facts: &ReplicaFacts) -> Option<Diagnosis> {
     let pause = facts.paused.filter(|pause| *pause >= NOTABLE_PAUSE)?;
+    let outlived = facts.in_isr && facts.fenced.is_none() && facts.self_fenced.is_none();
+    // Who kept its place has nothing to go on from, and who copies its log anew has another reason.
+    if outlived || facts.repair.is_some() {
+        return None;
+    }
     let evidence = format!(
         "node {}'s process stood still for {}; {}",
         facts.node,
@@ -250,21 +255,29 @@ pub(crate) fn repair(facts: &ReplicaFacts) -> Option<Diagnosis> {
                 count(to.get()),
                 count(copied_to.get()),
             ),
-            match facts.is_leader() {
-                true => "handing leadership over; nothing of the range is served",
-                false => "copying the records from a verified replica",
+            match (facts.is_leader(), facts.in_isr) {
+                (true, _) => "handing leadership over; nothing of the range is served",
+                (false, true) => "leaving those in sync, then copying from a verified replica",
+                (false, false) => "copying the records from a verified replica",
             },
         ),
-        Repair::Lost { copied_to } => (
+        Repair::Lost { from, copied_to } => (
             ReplicaState::Rebuilding,
             Cause::LostLog,
             format!(
-                "node {} came back without this log; copied to {}, {}",
+                "node {} is without {}; copied to {}, {}",
                 facts.node,
+                match from.get() {
+                    0 => "this log".to_owned(),
+                    from => format!("what this log held from offset {} on", count(from)),
+                },
                 count(copied_to.get()),
                 behind(facts),
             ),
-            "copying all of it from the leader",
+            match facts.in_isr {
+                true => "leaving those in sync, then copying all of it from the leader",
+                false => "copying all of it from the leader",
+            },
         ),
         Repair::BehindLogStart {
             ended,

@@ -5,8 +5,8 @@ mod scenarios;
 use std::time::Duration;
 
 use plimsoll_health::{
-    Cause, Diagnosis, Disk, Link, MetadataLag, ReplicaFacts, Session, causes_page, diagnose,
-    explain,
+    Cause, Diagnosis, Disk, Link, MetadataLag, Repair, ReplicaFacts, Session, causes_page,
+    diagnose, explain,
 };
 use scenarios::{
     behind, cases, down, failed, full, healthy, leader, node, offset, seconds, slow, stalled,
@@ -71,6 +71,29 @@ fn healthy_facts_have_no_cause() {
         assert!(found.is_well(), "{found}");
         assert_eq!((found.cause, found.advice), (None, None));
     }
+}
+
+#[test]
+fn a_pause_explains_only_what_it_did() {
+    let paused = Some(seconds(3));
+    let kept = ReplicaFacts {
+        paused,
+        ..healthy()
+    };
+    assert!(diagnose(&kept).is_well(), "{}", diagnose(&kept));
+    let fenced = ReplicaFacts {
+        fenced: Some(seconds(1)),
+        ..kept
+    };
+    assert_eq!(diagnose(&fenced).cause, Some(Cause::PausedProcess));
+    let from = offset(0);
+    let copied_to = offset(1);
+    let lost = ReplicaFacts {
+        paused,
+        repair: Some(Repair::Lost { from, copied_to }),
+        ..behind()
+    };
+    assert_eq!(diagnose(&lost).cause, Some(Cause::LostLog));
 }
 
 #[test]

@@ -46,8 +46,8 @@ pub use follower::{
     LocalFault, LocalLog, Reset, Verdict,
 };
 pub use leader::{
-    Counts, Decision, Leader, LeaderAction, LeaderEvent, LeaderTerm, Lease, LeaveWhy, Marks,
-    PeerStatus, Proposal, ReplicaView, Rule, Sample, View,
+    Counts, Decision, JoinStatus, Leader, LeaderAction, LeaderEvent, LeaderTerm, Lease, LeaveWhy,
+    Marks, PeerStatus, Proposal, ReplicaView, Rule, Sample, View,
 };
 pub use session::{Attach, AttachOutcome, CloseWhy, LeaderLog, Nack, Refusal};
 pub use throttle::{FLOOR_BYTES_PER_SECOND, Throttle};

@@ -141,6 +141,9 @@ impl Replicas {
                 .store
                 .learned(leader_epoch, high_watermark, log_start),
             FollowerAction::ReportLoss => {
+                let (key, log_end) = (replica.key, replica.store.watermarks().log_end());
+                let out = !state.view.isr.contains(&self.me());
+                self.losses.gone(key, log_end, out);
                 // Again with each refusal, until the controller has heard.
                 self.report(Report::Corrupt {
                     key: replica.key,

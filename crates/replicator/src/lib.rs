@@ -48,6 +48,8 @@ mod intake;
 mod lead;
 mod leader;
 mod local;
+mod losses;
+mod pause;
 mod promises;
 mod quiet;
 mod recorder;

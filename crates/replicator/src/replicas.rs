@@ -18,6 +18,8 @@ use crate::counters::{Counters, count};
 use crate::events::FlightEvent;
 use crate::frame::Purpose;
 use crate::leader::IsrProposal;
+use crate::losses::Losses;
+use crate::pause::Pauses;
 use crate::recorder::Recorder;
 use crate::replica::{PeerInfo, Replica, Role, State, View};
 use crate::session::{Clock, FollowShared};
@@ -49,6 +51,17 @@ pub struct Replicas {
     grants: Mutex<BTreeMap<NodeId, Arc<Clock>>>,
     /// This node's disk as a whole.
     disk: Mutex<Disk>,
+    pub(crate) losses: Losses,
+    pub(crate) pauses: Pauses,
+}
+
+/// What this node granted to the processes that ran as one node.
+#[derive(Default)]
+struct Grants {
+    /// When last.
+    latest: Arc<Clock>,
+    /// What was granted until then was granted to processes that have ended.
+    ended: Monotonic,
 }
 
 /// Reports that nobody takes are dropped beyond this, the oldest first.
@@ -78,6 +91,8 @@ impl Replicas {
             recorder: Mutex::default(),
             grants: Mutex::default(),
             disk: Mutex::new(Disk::Healthy),
+            losses: Losses::default(),
+            pauses: Pauses::default(),
         })
     }
 
@@ -196,7 +211,8 @@ impl Replicas {
             if same(&known) {
                 return known;
             }
-            self.remove(view.key);
+            // The same replica in another store: what became of its log is remembered.
+            self.discard(view.key);
         }
         let replica = Replica::new(view.clone(), Arc::clone(store), self.config.events);
         let mut replicas = self.replicas.write();
@@ -205,6 +221,11 @@ impl Replicas {
 
     /// Forgets a replica: it is not hosted here any more, or its store was closed.
     pub fn remove(&self, key: PartitionKey) {
+        self.losses.forget(key);
+        self.discard(key);
+    }
+
+    fn discard(&self, key: PartitionKey) {
         let Some(replica) = self.replicas.write().remove(&key) else {
             return;
         };

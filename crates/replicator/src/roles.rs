@@ -27,6 +27,8 @@ impl Replicas {
         }
         state.view = view.clone();
         state.retry_role = None;
+        self.losses
+            .standing(replica.key, view.isr.contains(&self.me()));
         let outcome = if view.leader == Some(self.me()) {
             self.lead(replica, state, view, now)
         } else if view.replicas.contains(&self.me()) {

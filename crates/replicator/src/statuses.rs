@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use plimsoll_health::{Disk, Link, Repair, ReplicaFacts, Session, diagnose};
-use plimsoll_replication::{FollowerState, PeerStatus};
+use plimsoll_health::{Disk, Join, Link, Repair, ReplicaFacts, Session, diagnose};
+use plimsoll_replication::{FollowerState, JoinStatus, PeerStatus};
 use plimsoll_types::{Monotonic, NodeId, Offset};
 use plimsoll_watermark::Snapshot;
 
@@ -67,6 +67,16 @@ impl Replicas {
         facts.disk = self.disk();
         blame(&mut facts, state.cause);
         if let Some(why) = replica.store.offline() {
+        facts.paused = self.pauses.of_late(now);
+        let differs = matches!(facts.repair, Some(Repair::Quarantined { .. }));
+        if (!facts.in_isr || state.damaged) && !differs {
+            let copied_to = match state.damaged {
+                true => Offset::ZERO,
+                false => marks.log_end,
+            };
+            let lost = self.losses.repair(replica.key, copied_to);
+            facts.repair = lost.or(facts.repair);
+        }
             facts.disk = Disk::Failed {
                 since: Duration::ZERO,
                 error: why.to_string(),
@@ -120,6 +130,17 @@ impl Replicas {
             }
         }
         blame(&mut facts, told.cause);
+        facts.join = match peer.join {
+            JoinStatus::Idle => Join::Idle,
+            JoinStatus::Held {
+                remaining,
+                evictions,
+            } => Join::Held {
+                remaining,
+                evictions,
+            },
+            JoinStatus::Proposed { since } => Join::Proposed { since },
+        };
         row(
             state,
             &facts,

@@ -15,6 +15,7 @@ use crate::work::WorkKind;
 impl Replicas {
     /// Works out again what follows from state. Call it every 100 ms.
     pub fn tick(&self, now: Monotonic) {
+        self.pauses.ticked(self.config().timing.tick, now);
         for replica in self.all() {
             if !replica.quiet.passes() {
                 self.tick_replica(&replica, now);

@@ -199,6 +199,9 @@ impl Replicas {
         let known = std::mem::replace(&mut state.damaged, true);
         state.cause = Some(Cause::Damaged(from));
         if !known {
+            let end = replica.store.watermarks().log_end();
+            let out = !state.view.isr.contains(&self.me());
+            self.losses.changed(replica.key, from, end.max(from), out);
             replica.note(now, format!("not to be believed from {from} on"));
         }
         // Again each time it is met, until it is known there.

@@ -31,7 +31,7 @@ use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, IsrChange};
 use plimsoll_controller::{Changes, Image, Listener, Record, Refusal};
 use plimsoll_quorum::Snapshot;
 use plimsoll_segment_log::Shutdown;
-use plimsoll_types::{BrokerEpoch, NodeId, PartitionEpoch};
+use plimsoll_types::{BrokerEpoch, NodeId, Offset, PartitionEpoch};
 use plimsoll_watermark::Signal;
 use plimsoll_wire::peer::{Reply, Request};
 
@@ -199,8 +199,10 @@ impl Broker {
         let mut failing = false;
         loop {
             let wish = Arc::clone(&register);
-            let registered =
-                self.change_until_done(move |image| rules::register_node(image, &wish));
+            let registered = self.change_until_done(|image| {
+                self.tell_of_new_disk(image, member.dir_id);
+                rules::register_node(image, &wish)
+            });
             match registered.await {
                 Ok(()) => break,
                 Err(error) => {
@@ -220,6 +222,16 @@ impl Broker {
             tracing::info!(event = "registered", broker_epoch);
         }
         member.beat.notify();
+    }
+
+    /// Says of every replica that it lost its log, if this node had another directory before.
+    fn tell_of_new_disk(&self, image: &Image, dir_id: [u8; 16]) {
+        let known = image.node(self.config.node);
+        if known.is_some_and(|known| known.dir_id != dir_id) {
+            for key in image.partitions_on(self.config.node) {
+                self.host.replicas.lost(key, Offset::ZERO);
+            }
+        }
     }
 
     /// Follows the metadata, for as long as it is polled: nothing that is committed shows, and no

@@ -9,7 +9,7 @@ use plimsoll_partition::{
     describe,
 };
 use plimsoll_record_batch::DecodeLimits;
-use plimsoll_segment_log::{Identity, LogConfig, OpenError as LogOpenError};
+use plimsoll_segment_log::{DamageKind, Identity, LogConfig, OpenError as LogOpenError};
 use plimsoll_types::{Offset, PartitionKey};
 
 use super::losses;
@@ -143,6 +143,11 @@ impl Host {
                 let gone = self.roster.lock().has(key) && !partition.reader().has_files();
                 if gone {
                     tracing::error!(event = "log_gone", partition = %name);
+                    self.replicas.lost(key, Offset::ZERO);
+                } else if let Some(damage) = recovery.damage.first()
+                    && matches!(damage.kind, DamageKind::Missing | DamageKind::Short)
+                {
+                    self.replicas.lost(key, damage.from);
                 }
                 let lost = damaged.or(gone.then_some(Offset::ZERO));
                 self.losses.lock().opened(key, lost);

@@ -103,6 +103,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "2, 33: the disk was replaced, or lost what it had not synced",
             ReplicaFacts {
                 repair: Some(Repair::Lost {
+                    from: offset(0),
                     copied_to: offset(700),
                 }),
                 ..behind()

@@ -5,7 +5,8 @@
 
 use plimsoll_types::{BrokerEpoch, Monotonic, NodeId, Offset, PartitionEpoch};
 
-use super::view::{Decision, LeaderAction, LeaderEvent, LeaveWhy, Marks, Proposal};
+use super::peer::Peer;
+use super::view::{Decision, JoinStatus, LeaderAction, LeaderEvent, LeaveWhy, Marks, Proposal};
 use super::{Joining, Leader, Pending, sessions};
 use crate::guards::{Guard, breached, holds};
 
@@ -200,7 +201,7 @@ impl Leader {
             let member = self.view.isr.contains(&peer.node);
             let held = peer
                 .fit_since
-                .is_some_and(|since| short || now.since(since) >= peer.hold);
+                .is_some_and(|since| now.since(since) >= peer.hold_for(short, &self.timing));
             let sample = marks
                 .followers
                 .iter()
@@ -258,6 +259,32 @@ impl Leader {
         }
     }
 
+    /// How the way of a follower into the ISR stands, for status pages.
+    pub(super) fn join_status(&self, peer: &Peer, now: Monotonic) -> JoinStatus {
+        if self.view.isr.contains(&peer.node) {
+            return JoinStatus::Idle;
+        }
+        let mut pending = self.pending.iter();
+        let pending = pending.find(|pending| {
+            let mut proposed = pending.proposal.new_isr.iter();
+            proposed.any(|(node, _)| *node == peer.node)
+        });
+        if let Some(pending) = pending {
+            let since = now.since(pending.since);
+            return JoinStatus::Proposed { since };
+        }
+        let short = self.view.isr.len() < self.view.min_isr;
+        let hold = peer.hold_for(short, &self.timing);
+        let kept_up = peer.fit_since.map(|since| now.since(since));
+        match kept_up.filter(|kept_up| peer.evictions > 1 && *kept_up < hold) {
+            Some(kept_up) => JoinStatus::Held {
+                remaining: hold.saturating_sub(kept_up),
+                evictions: peer.evictions,
+            },
+            None => JoinStatus::Idle,
+        }
+    }
+
     fn propose(&mut self, members: Vec<NodeId>, now: Monotonic, out: &mut Vec<LeaderAction>) {
         let of = |node: NodeId| -> Option<(NodeId, BrokerEpoch)> {
             let peer = self.peers.iter().find(|peer| peer.node == node);
@@ -272,6 +299,7 @@ impl Leader {
         };
         self.pending = Some(Pending {
             proposal: proposal.clone(),
+            since: now,
             ask_again: self.retry.failed(now),
         });
         out.push(LeaderAction::Propose(proposal));

@@ -12,8 +12,8 @@ mod view;
 use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch, PartitionKey};
 
 pub use view::{
-    Counts, Decision, LeaderAction, LeaderEvent, LeaderTerm, Lease, LeaveWhy, Marks, Proposal,
-    ReplicaView, Rule, Sample, View,
+    Counts, Decision, JoinStatus, LeaderAction, LeaderEvent, LeaderTerm, Lease, LeaveWhy, Marks,
+    Proposal, ReplicaView, Rule, Sample, View,
 };
 
 use crate::back_off::BackOff;
@@ -26,6 +26,8 @@ use peer::Peer;
 #[derive(Clone, Debug)]
 struct Pending {
     proposal: Proposal,
+    /// When it was first made.
+    since: Monotonic,
     ask_again: Monotonic,
 }
 
@@ -78,6 +80,8 @@ pub struct PeerStatus {
     pub unfit: Option<LeaveWhy>,
     /// When it may attach again.
     pub next_attach: Monotonic,
+    /// Its way back into the ISR.
+    pub join: JoinStatus,
 }
 
 impl Leader {
@@ -175,6 +179,7 @@ impl Leader {
             stalls: peer.stalls,
             unfit: peer.unfit,
             next_attach: peer.next_attach,
+            join: self.join_status(peer, now),
         })
     }
 

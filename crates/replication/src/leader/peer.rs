@@ -74,6 +74,8 @@ pub(super) struct Peer {
     /// How long it must be fit before it joins.
     pub(super) hold: Duration,
     pub(super) evicted_at: Option<Monotonic>,
+    /// How many times it left, none longer than the memory for that after the one before.
+    pub(super) evictions: u32,
     /// Why it cannot be in the ISR until it has attached anew.
     pub(super) unfit: Option<LeaveWhy>,
     /// Sessions closed by the watchdog in a row, and where it stood.
@@ -112,6 +114,7 @@ impl Peer {
             fit_since: None,
             hold: timing.join_hold,
             evicted_at: None,
+            evictions: 0,
             unfit: None,
             stalls: 0,
             stalled_at: Offset::ZERO,
@@ -140,8 +143,25 @@ impl Peer {
         } else {
             timing.join_hold
         };
+        self.evictions = if again {
+            self.evictions.saturating_add(1)
+        } else {
+            1
+        };
         self.evicted_at = Some(now);
         self.fit_since = None;
+    }
+
+    /// How long it must have kept up before it joins. While too few are in sync to commit, whoever
+    /// left once comes in at once; who comes and goes waits even then, for the least time there is.
+    pub(super) fn hold_for(&self, short: bool, timing: &Timing) -> Duration {
+        if !short {
+            self.hold
+        } else if self.hold > timing.join_hold {
+            timing.join_hold
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// The next attach must wait.

@@ -18,6 +18,25 @@ pub enum Counts {
     Written,
 }
 
+/// The way of a follower that has caught up into the ISR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinStatus {
+    /// It is there, or has not caught up, or nothing holds it back.
+    Idle,
+    /// It has come and gone, and must keep up for longer.
+    Held {
+        /// For how much longer.
+        remaining: std::time::Duration,
+        /// How many times it left of late.
+        evictions: u32,
+    },
+    /// The controller was asked for it.
+    Proposed {
+        /// How long ago, first.
+        since: std::time::Duration,
+    },
+}
+
 /// One replica as the metadata has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaView {

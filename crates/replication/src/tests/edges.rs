@@ -170,3 +170,26 @@ pub(super) fn a_session_that_confirms_another_end_is_closed() {
     };
     assert!(rig.out.contains(&closed));
 }
+
+#[test]
+fn scenario_38_who_comes_and_goes_waits_though_too_few_are_in_sync() {
+    let mut rig = Rig::new(&[1, 2], 2);
+    rig.attach(2, 100);
+    let (mut version, mut waits) = (1, Vec::new());
+    // The controller takes it out again and again, whatever the leader thinks of it.
+    for _ in 0..4 {
+        for isr in [&[1][..], &[1, 2][..]] {
+            let from = rig.now;
+            if isr.len() == 2 {
+                let (when, _) = rig.run(from + 5000).unwrap();
+                waits.push(when - from);
+            }
+            version += 1;
+            let now = rig.now();
+            rig.leader
+                .metadata(view(version, isr, 2), now, &mut rig.out);
+        }
+    }
+    assert!(waits[0] <= 100, "{waits:?}");
+    assert!(waits[1..].iter().all(|wait| *wait >= 1000), "{waits:?}");
+}
