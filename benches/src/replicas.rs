@@ -101,6 +101,7 @@ impl Leader {
             broker_epoch: BrokerEpoch(u64::from(node.get())),
             fenced: false,
             draining: false,
+            stopping: false,
         };
         replicas.set_peers(nodes.iter().map(peer).collect());
         let key = PartitionKey {

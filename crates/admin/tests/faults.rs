@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use plimsoll_controller::{Image, Record};
+use plimsoll_controller::{Drain, Image, Record};
 use plimsoll_health::{Disk, Link, Repair, ReplicaFacts, Session, diagnose};
 use plimsoll_replicator::ReplicaStatus;
 use plimsoll_types::{LeaderEpoch, Offset};
@@ -199,7 +199,10 @@ fn drained(node: u32) -> Image {
     let draining = Record::NodeStateSet {
         node: id(node),
         fenced: false,
-        draining: true,
+        drain: Drain {
+            kept: true,
+            ..Drain::NO
+        },
     };
     image.apply(&draining).expect("fits");
     image

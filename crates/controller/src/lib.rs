@@ -20,6 +20,8 @@
 //! - C4: no node is unfenced while it leads or is in sync by what it was before.
 //! - C5: a node that may have lost records of a partition is neither in its ISR nor in its ELR
 //!   when it is registered.
+//! - C6: what is decided about a process (that it is gone, stops, or cannot use a log) does nothing
+//!   to the node's next one. Only what a person asked of a node outlives its process.
 //!
 //! A rule over many partitions (fencing, registration, [`rules::settle`]) makes at most
 //! [`rules::MAX_CHANGES`] partition records at once, so that an entry of the metadata log stays
@@ -63,6 +65,6 @@ pub use changes::{Changes, TopicChange};
 pub use config::{NodeDefaults, TopicConfig};
 pub use image::{Image, Node, Partition, Topic, Void};
 pub use limits::Limits;
-pub use record::{Assignment, ConfigResource, Listener, Misfit, Record};
+pub use record::{Assignment, ConfigResource, Drain, Listener, Misfit, Record};
 pub use refusal::{AssignmentFault, ConfigFault, Refusal};
 pub use sorted_map::SortedMap;

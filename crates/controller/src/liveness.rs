@@ -113,11 +113,15 @@ pub enum Decision {
     Drain {
         /// The node.
         node: NodeId,
+        /// The process.
+        broker_epoch: BrokerEpoch,
     },
     /// Take a node's leaderships, as its disk is too slow or too full to lead.
     Resign {
         /// The node.
         node: NodeId,
+        /// The process.
+        broker_epoch: BrokerEpoch,
         /// Nodes that are no better.
         ill: BTreeSet<NodeId>,
     },
@@ -150,8 +154,12 @@ impl Decision {
             Self::Unfence { node, broker_epoch } => {
                 rules::unfence_node(image, *node, *broker_epoch)
             }
-            Self::Drain { node } => rules::drain_node(image, *node),
-            Self::Resign { node, ill } => rules::resign_leaderships(image, *node, ill),
+            Self::Drain { node, broker_epoch } => rules::stop_node(image, *node, *broker_epoch),
+            Self::Resign {
+                node,
+                broker_epoch,
+                ill,
+            } => rules::resign_leaderships(image, *node, *broker_epoch, ill),
             Self::Offline {
                 node,
                 broker_epoch,
@@ -251,7 +259,7 @@ impl Liveness {
         Standing {
             stale_epoch: known.is_none(),
             fenced: known.is_none_or(|known| known.fenced),
-            drained: known.is_some_and(|known| known.draining) && rules::is_drained(image, node),
+            drained: known.is_some_and(Node::is_draining) && rules::is_drained(image, node),
             version: image.version(),
         }
     }
@@ -291,11 +299,30 @@ impl Liveness {
             .nodes()
             .filter_map(|node| self.judge(node, listening, now, image))
             .collect();
+        for decision in &decisions {
+            self.acted_on(decision, image);
+        }
         let probes = std::mem::take(&mut self.probe).into_iter();
         let probes = probes.filter(|node| image.is_alive(*node) && !self.gone.contains_key(node));
         decisions.extend(probes.map(|node| Decision::Probe { node }));
         self.gone.retain(|node, _| image.is_alive(*node));
         decisions
+    }
+
+    /// A replica that could not be used when its node last said so may be in order a moment later,
+    /// and its leader takes it in by what it has then. So each word of it takes it out once, and
+    /// the next heartbeat says whether that still holds. Who is not trusted yet waits until it is
+    /// done.
+    fn acted_on(&mut self, decision: &Decision, image: &Image) {
+        if let Decision::Offline {
+            node, partitions, ..
+        } = decision
+            && image.is_alive(*node)
+            && let Some(contact) = self.contacts.get_mut(node)
+        {
+            let offline = &mut contact.facts.offline;
+            offline.retain(|key| !partitions.contains(key));
+        }
     }
 
     /// Nodes whose disk keeps them from leading.
@@ -380,8 +407,11 @@ fn employ(
     all_ill: impl FnOnce() -> BTreeSet<NodeId>,
 ) -> Option<Decision> {
     let (id, broker_epoch) = (node.id, node.broker_epoch);
-    if facts.drain && !node.draining {
-        return Some(Decision::Drain { node: id });
+    if facts.drain && !node.drain.stopping {
+        return Some(Decision::Drain {
+            node: id,
+            broker_epoch,
+        });
     }
     let offline = facts.offline.iter().copied().filter(|key| {
         let partition = image.partition_by_key(*key);
@@ -404,6 +434,7 @@ fn employ(
     }
     let resign = Decision::Resign {
         node: id,
+        broker_epoch,
         ill: all_ill(),
     };
     let useful = resign.records(image).is_ok_and(|r| !r.is_empty());

@@ -43,6 +43,39 @@ pub struct Listener {
     pub port: u16,
 }
 
+/// Whether a node is kept from leading, and by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drain {
+    /// Its process is about to stop: it comes into no ISR either. Ends with that process.
+    pub stopping: bool,
+    /// A person keeps it free of leaderships until a person says otherwise, whatever becomes of
+    /// its process. It may be in sync.
+    pub kept: bool,
+}
+
+impl Drain {
+    /// Nobody keeps it from leading.
+    pub const NO: Self = Self {
+        stopping: false,
+        kept: false,
+    };
+
+    /// Whether it is given no leaderships.
+    #[must_use]
+    pub const fn is_on(self) -> bool {
+        self.stopping || self.kept
+    }
+
+    /// What is left of it for the node's next process.
+    #[must_use]
+    pub const fn outlived(self) -> Self {
+        Self {
+            stopping: false,
+            ..self
+        }
+    }
+}
+
 /// What a config value belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigResource {
@@ -135,8 +168,8 @@ pub enum Record {
         node: NodeId,
         /// Not trusted with anything until it is heard of again.
         fenced: bool,
-        /// About to stop, or kept free of leaderships by a person.
-        draining: bool,
+        /// Whether it is kept from leading, and by whom.
+        drain: Drain,
     },
     /// A node is no part of the cluster any more.
     NodeRemoved {

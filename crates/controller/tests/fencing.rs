@@ -191,6 +191,43 @@ fn a_draining_node_hands_its_leaderships_over_and_goes_on_following() {
 }
 
 #[test]
+fn what_was_decided_of_a_process_that_stops_does_not_reach_the_next() {
+    let mut image = cluster(3);
+    create_on(&mut image, &[1, 2, 3], &[MIN_2]);
+    let old = epoch(&image, node(1));
+    let records = rules::stop_node(&image, node(1), old);
+    apply(&mut image, records);
+    assert!(image.node(node(1)).is_some_and(|node| node.drain.stopping));
+    // Nobody resumes a process that is about to stop.
+    assert_eq!(rules::resume_node(&image, node(1)), Ok(vec![]));
+    start(&mut image, &registration(1, 2));
+    assert!(image.is_usable(node(1)), "the next process takes part");
+    let late = rules::stop_node(&image, node(1), old);
+    assert!(matches!(late, Err(Refusal::StaleBrokerEpoch { .. })));
+    let ill = std::collections::BTreeSet::new();
+    let late = rules::resign_leaderships(&image, node(1), old, &ill);
+    assert!(matches!(late, Err(Refusal::StaleBrokerEpoch { .. })));
+}
+
+#[test]
+fn a_drain_that_a_person_asked_for_outlives_the_process() {
+    let mut image = cluster(3);
+    create_on(&mut image, &[1, 2, 3], &[MIN_2]);
+    let records = rules::drain_node(&image, node(1));
+    apply(&mut image, records);
+    let records = rules::stop_node(&image, node(1), epoch(&image, node(1)));
+    apply(&mut image, records);
+    start(&mut image, &registration(1, 2));
+    let known = image.node(node(1)).expect("registered");
+    assert_eq!((known.drain.kept, known.drain.stopping), (true, false));
+    let restored = Image::restore(image.version(), image.to_records()).expect("fits");
+    assert_eq!(restored.node(node(1)), image.node(node(1)));
+    let records = rules::resume_node(&image, node(1));
+    apply(&mut image, records);
+    assert!(image.is_usable(node(1)));
+}
+
+#[test]
 fn a_node_is_removed_only_when_it_is_down_and_empty() {
     let mut image = cluster(3);
     create_on(&mut image, &[1, 2], &[]);

@@ -52,7 +52,8 @@ fn a_proposal_of_another_time_does_nothing() {
     newer.changes[0].leader_epoch = LeaderEpoch::new(9);
     assert_eq!(refusal(&image, &newer), AlterRefusal::StaleVersion);
     let zombie = proposal(&image, &[1, 2]);
-    let records = rules::resign_leaderships(&image, node(1), &BTreeSet::new());
+    let records =
+        rules::resign_leaderships(&image, node(1), epoch(&image, node(1)), &BTreeSet::new());
     apply(&mut image, records);
     assert_eq!(refusal(&image, &zombie), AlterRefusal::Fenced);
     start(&mut image, &registration(1, 2));
@@ -75,10 +76,10 @@ fn a_rebooted_follower_does_not_join_by_what_it_was() {
 }
 
 #[test]
-fn fenced_and_draining_nodes_do_not_come_in() {
+fn fenced_and_stopping_nodes_do_not_come_in() {
     let mut image = three();
     propose(&mut image, &[1, 2]);
-    let records = rules::drain_node(&image, node(3));
+    let records = rules::stop_node(&image, node(3), epoch(&image, node(3)));
     apply(&mut image, records);
     let wish = proposal(&image, &[1, 2, 3]);
     assert_eq!(
@@ -90,6 +91,19 @@ fn fenced_and_draining_nodes_do_not_come_in() {
         refusal(&image, &wish),
         AlterRefusal::Ineligible(nodes(&[3]))
     );
+}
+
+#[test]
+fn a_node_that_a_person_drained_comes_in_and_leads_nothing() {
+    let mut image = three();
+    propose(&mut image, &[1, 2]);
+    let records = rules::drain_node(&image, node(3));
+    apply(&mut image, records);
+    start(&mut image, &registration(3, 2));
+    propose(&mut image, &[1, 2, 3]);
+    assert_eq!(partition(&image).isr.len(), 3);
+    fence(&mut image, node(1));
+    assert_eq!(partition(&image).leader, Some(node(2)));
 }
 
 #[test]

@@ -198,7 +198,12 @@ fn a_sick_disk_costs_the_leaderships_and_a_failed_one_everything() {
     };
     let decisions = decide(&image, DiskState::Slow);
     let ill = BTreeSet::from([node(1)]);
-    assert_eq!(decisions, [Decision::Resign { node: node(1), ill }]);
+    let resign = Decision::Resign {
+        node: node(1),
+        broker_epoch: epoch(&image, node(1)),
+        ill,
+    };
+    assert_eq!(decisions, [resign]);
     let records = decisions[0].records(&image);
     apply(&mut image, records);
     assert_eq!(partition(&image).leader, Some(node(2)));
@@ -260,7 +265,11 @@ fn a_node_that_stops_is_drained_and_told_when_it_may_go() {
     let of_1 = epoch(&image, node(1));
     liveness.heartbeat(node(1), of_1, at(10), facts);
     let decisions = liveness.tick(at(10), &image);
-    assert_eq!(decisions, [Decision::Drain { node: node(1) }]);
+    let drain = Decision::Drain {
+        node: node(1),
+        broker_epoch: of_1,
+    };
+    assert_eq!(decisions, [drain]);
     assert!(!Liveness::standing(&image, node(1), of_1).drained);
     let records = decisions[0].records(&image);
     apply(&mut image, records);
@@ -315,4 +324,29 @@ fn who_comes_back_with_a_log_it_cannot_use_leaves_it_to_others_first() {
     let decisions = decide(&image, 2);
     let of = |d: &Decision| matches!(d, Decision::Unfence { node: id, .. } if *id == node(2));
     assert!(decisions.iter().any(of), "{decisions:?}");
+}
+
+#[test]
+fn a_replica_that_cannot_be_used_is_taken_out_once_for_each_word_of_it() {
+    let mut image = cluster(3);
+    create_on(&mut image, &[1, 2, 3], &[("min.insync.replicas", "2")]);
+    let mut liveness = controller();
+    let facts = HeartbeatFacts {
+        offline: vec![KEY],
+        ..well(&image)
+    };
+    let of_3 = epoch(&image, node(3));
+    liveness.heartbeat(node(3), of_3, at(100), facts.clone());
+    let decisions = liveness.tick(at(100), &image);
+    assert!(matches!(decisions[..], [Decision::Offline { .. }]));
+    let records = decisions[0].records(&image);
+    apply(&mut image, records);
+    assert_eq!(partition(&image).isr.len(), 2);
+    // Its log is in order again, and its leader takes it in before it is heard of again.
+    propose(&mut image, &[1, 2, 3]);
+    assert_eq!(liveness.tick(at(200), &image), vec![]);
+    assert_eq!(liveness.tick(at(300), &image), vec![]);
+    liveness.heartbeat(node(3), of_3, at(400), facts);
+    let decisions = liveness.tick(at(400), &image);
+    assert!(matches!(decisions[..], [Decision::Offline { .. }]));
 }

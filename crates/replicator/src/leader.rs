@@ -50,7 +50,7 @@ impl Replicas {
             ReplicaView {
                 node: *node,
                 broker_epoch: peer.as_ref().map(|peer| peer.broker_epoch),
-                eligible: peer.is_some_and(|peer| !peer.fenced && !peer.draining),
+                eligible: peer.is_some_and(|peer| !peer.fenced && !peer.stopping),
             }
         };
         rules::View {

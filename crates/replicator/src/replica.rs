@@ -57,8 +57,10 @@ pub struct PeerInfo {
     pub broker_epoch: BrokerEpoch,
     /// Whether it is fenced.
     pub fenced: bool,
-    /// Whether it is about to leave: it joins no ISR.
+    /// Whether it is given no leaderships.
     pub draining: bool,
+    /// Whether it is about to stop: it joins no ISR.
+    pub stopping: bool,
 }
 
 pub(crate) struct Replica {

@@ -49,7 +49,8 @@ impl Replicas {
             .as_ref()
             .is_some_and(|peer| peer.fenced)
             .then_some(Duration::ZERO);
-        facts.draining = peer.is_some_and(|peer| peer.draining);
+        // One that a person keeps drained follows like any other while it is there.
+        facts.draining = peer.is_some_and(|peer| peer.stopping || peer.draining && peer.fenced);
         facts
     }
 

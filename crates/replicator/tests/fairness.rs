@@ -110,6 +110,7 @@ impl Pair {
                 broker_epoch: BrokerEpoch(u64::from(id)),
                 fenced: false,
                 draining: false,
+                stopping: false,
             };
             replicas.set_peers(vec![peer(1), peer(2)]);
             for index in [0, 1] {

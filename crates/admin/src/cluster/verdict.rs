@@ -111,7 +111,7 @@ fn of_node(
             let evidence = "none has answered it for a session".to_owned();
             let action = "acknowledging nothing until one answers; asking all of them";
             (Cause::SelfFenced, what, evidence, action)
-        } else if node.draining && !node.fenced {
+        } else if node.is_draining() && !node.fenced {
             let what = format!("node {id} is being drained");
             let action = "keeping leaderships away from it";
             (Cause::Draining, what, String::new(), action)
@@ -207,7 +207,7 @@ pub(crate) fn verdict(
                 let since = fenced_since.get(&node.id);
                 since.map_or(Duration::ZERO, |since| now.since(*since))
             }),
-            draining: node.draining,
+            draining: node.is_draining(),
             disk: None,
         })
         .collect();

@@ -88,7 +88,7 @@ fn nodes(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result {
         (
             "plimsoll_node_draining",
             "1 if the node is being drained",
-            |node| node.draining,
+            |node| node.is_draining(),
         ),
     ];
     for (name, help, holds) in families {

@@ -134,7 +134,7 @@ fn view(gathered: &Gathered, node: &plimsoll_controller::Node) -> NodeView {
         address: listener.map(|at| format!("{}:{}", at.host, at.port)),
         peer: node.peer.clone(),
         rack: node.rack.clone(),
-        state: match (node.fenced, silent, node.draining) {
+        state: match (node.fenced, silent, node.is_draining()) {
             (true, _, _) => "fenced",
             (false, Some(_), _) => "unreachable",
             (false, None, true) => "draining",

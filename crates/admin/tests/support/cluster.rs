@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plimsoll_admin::{Admin, Build, ClusterView, Colleagues};
-use plimsoll_controller::{Assignment, Image, Listener, Record};
+use plimsoll_controller::{Assignment, Drain, Image, Listener, Record};
 use plimsoll_health::{Cause, Diagnosis, QuorumFacts, ReplicaState};
 use plimsoll_replicator::{Recorded, ReplicaStatus};
 use plimsoll_types::{
@@ -52,7 +52,7 @@ pub fn image(fenced: Option<u32>, isr: &[u32], leader: Option<u32>) -> Image {
         let unfenced = Record::NodeStateSet {
             node: id(node),
             fenced: fenced == Some(node),
-            draining: false,
+            drain: Drain::NO,
         };
         image.apply(&registered).expect("fits");
         image.apply(&unfenced).expect("fits");

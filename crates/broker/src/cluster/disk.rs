@@ -40,7 +40,7 @@ impl Broker {
             if kind(told) != kind(known.0) {
                 tracing::warn!(event = "disk", state = ?health);
             }
-            let news = kind(told) != kind(known.0) || !offline.is_subset(&known.1);
+            let news = kind(told) != kind(known.0) || offline != known.1;
             known = (told, offline);
             if news {
                 member.beat.notify();

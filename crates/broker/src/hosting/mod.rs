@@ -200,7 +200,8 @@ impl Host {
             address: node.peer.clone(),
             broker_epoch: node.broker_epoch,
             fenced: node.fenced,
-            draining: node.draining,
+            draining: node.is_draining(),
+            stopping: node.drain.stopping,
         };
         self.replicas.set_peers(image.nodes().map(peer).collect());
     }

@@ -22,11 +22,12 @@
 //!   7  ProducerIdsReserved    next
 //!   8  NodeRegistered         node, broker epoch, incarnation, directory id, listeners, peer,
 //!                             optional rack
-//!   9  NodeStateSet           node, fenced, draining
+//!   9  NodeStateSet           node, fenced, drain
 //!  10  NodeRemoved            node
 //!
 //! assignment   replicas, isr, elr, last known elr, adding, removing, optional leader,
 //!              leader epoch, partition epoch, optional unclean epoch, recovering
+//! drain        1 if its process is about to stop, and 2 more if a person keeps it drained
 //! replicas     count, each: node;   isr and the others likewise
 //! resource     0 topic name, or 1 node, or 2 for every node
 //! listeners    count, each: name, host, port

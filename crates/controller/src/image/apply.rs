@@ -1,7 +1,7 @@
 //! Records applied to an image, one by one and as transactions.
 
 use super::{Image, Node, Partition, Topic, config_records, metric_name};
-use crate::record::{Assignment, ConfigResource, Misfit, Record};
+use crate::record::{Assignment, ConfigResource, Drain, Misfit, Record};
 use plimsoll_types::{NodeId, PartitionKey, TopicId, TopicName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,9 +50,9 @@ impl Image {
             let state = Record::NodeStateSet {
                 node: node.id,
                 fenced: node.fenced,
-                draining: node.draining,
+                drain: node.drain,
             };
-            let other = !node.fenced || node.draining;
+            let other = !node.fenced || node.is_draining();
             std::iter::once(node.registration()).chain(other.then_some(state))
         });
         let topics = self.topics.values().flat_map(|topic| {
@@ -135,9 +135,12 @@ impl Image {
                 peer,
                 rack,
             } => {
-                if let Some(known) = self.nodes.get(node) {
+                let known = self.nodes.get(node);
+                if let Some(known) = known {
                     grows("a broker epoch", known.broker_epoch.0, broker_epoch.0)?;
                 }
+                // C6.
+                let drain = known.map_or(Drain::NO, |known| known.drain.outlived());
                 let registered = Node {
                     id: *node,
                     broker_epoch: *broker_epoch,
@@ -147,15 +150,15 @@ impl Image {
                     peer: peer.clone(),
                     rack: rack.clone(),
                     fenced: true,
-                    draining: false,
+                    drain,
                 };
                 Arc::make_mut(&mut self.nodes).insert(*node, registered);
             }
             Record::NodeStateSet {
                 node,
                 fenced,
-                draining,
-            } => self.set_node_state(*node, *fenced, *draining)?,
+                drain,
+            } => self.set_node_state(*node, *fenced, *drain)?,
             Record::NodeRemoved { node } => {
                 if self.nodes.get(node).is_none() {
                     return Err(Misfit::NoSuchNode { node: *node });
@@ -167,18 +170,18 @@ impl Image {
         Ok(())
     }
 
-    fn set_node_state(&mut self, node: NodeId, fenced: bool, draining: bool) -> Result<(), Misfit> {
+    fn set_node_state(&mut self, node: NodeId, fenced: bool, drain: Drain) -> Result<(), Misfit> {
         let known = Arc::make_mut(&mut self.nodes).get_mut(&node);
         let known = known.ok_or(Misfit::NoSuchNode { node })?;
         known.fenced = fenced;
-        known.draining = draining;
+        known.drain = drain;
         Ok(())
     }
 
     /// This image with `node` in another state, for a rule that looks one record ahead.
-    pub(crate) fn with_node_state(&self, node: NodeId, fenced: bool, draining: bool) -> Self {
+    pub(crate) fn with_node_state(&self, node: NodeId, fenced: bool, drain: Drain) -> Self {
         let mut image = self.clone();
-        let known = image.set_node_state(node, fenced, draining);
+        let known = image.set_node_state(node, fenced, drain);
         debug_assert!(known.is_ok(), "rules look the node up first");
         image
     }

@@ -10,7 +10,7 @@ mod partition;
 
 use crate::changes::{self, Changes};
 use crate::config::keys;
-use crate::record::{ConfigResource, Listener, Record};
+use crate::record::{ConfigResource, Drain, Listener, Record};
 use crate::sorted_map::SortedMap;
 use index::Index;
 use plimsoll_types::{BrokerEpoch, NodeId, PartitionKey, TopicId, TopicName};
@@ -52,15 +52,27 @@ pub struct Node {
     pub rack: Option<String>,
     /// Not trusted with anything until it is heard of again: it leads nothing and is in no ISR.
     pub fenced: bool,
-    /// About to stop, or kept free of leaderships by a person: it is given none, and joins no ISR.
-    pub draining: bool,
+    /// Whether it is kept from leading, and by whom.
+    pub drain: Drain,
 }
 
 impl Node {
     /// Whether it may be given leaderships and new replicas.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
-        !self.fenced && !self.draining
+        !self.fenced && !self.is_draining()
+    }
+
+    /// Whether it is given no leaderships.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.drain.is_on()
+    }
+
+    /// Whether it may come into an ISR.
+    #[must_use]
+    pub fn may_be_in_sync(&self) -> bool {
+        !self.fenced && !self.drain.stopping
     }
 
     fn registration(&self) -> Record {

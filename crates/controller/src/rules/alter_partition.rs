@@ -51,7 +51,7 @@ pub enum AlterRefusal {
     /// The change was accepted, and with it the partition got another leader or a new term.
     #[error("the change was made, and with it the leader's term ended")]
     NewLeader,
-    /// These were not in sync as the processes they are now, are fenced, draining or unknown.
+    /// These were not in sync as the processes they are now, are fenced, stopping or unknown.
     #[error("nodes {0:?} cannot be in sync")]
     Ineligible(Vec<NodeId>),
     /// The ISR is none for this partition: without its leader, with a stranger, or one twice.
@@ -131,8 +131,8 @@ fn accept(
     let ineligible = proposal.new_isr.iter().filter(|(node, epoch)| {
         let known = image.node(*node);
         known.is_none_or(|known| {
-            // One that drains may stay in sync, but not come in.
-            let leaving = known.draining && !old.isr.contains(node);
+            // One that is about to stop may stay in sync, but not come in.
+            let leaving = !known.may_be_in_sync() && !old.isr.contains(node);
             known.fenced || leaving || known.broker_epoch != *epoch
         })
     });

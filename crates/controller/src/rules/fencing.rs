@@ -2,7 +2,7 @@
 
 use super::change::{Change, Loads, Loss, MAX_CHANGES, changes, led_first};
 use crate::image::{Image, Node};
-use crate::record::Record;
+use crate::record::{Drain, Record};
 use crate::refusal::Refusal;
 use plimsoll_types::{BrokerEpoch, NodeId, PartitionKey};
 use std::collections::BTreeSet;
@@ -21,9 +21,9 @@ pub fn fence_node(
     let known = process(image, node, broker_epoch)?;
     let mut records = Vec::new();
     if !known.fenced {
-        records.push(state(node, true, known.draining));
+        records.push(state(node, true, known.drain));
     }
-    let after = image.with_node_state(node, true, known.draining);
+    let after = image.with_node_state(node, true, known.drain);
     if image.in_sync_on(node) > 0 {
         let leaves = |change: &mut Change<'_>| change.leaves(node, Loss::Nothing);
         records.extend(changes(&after, led_first(image, node), leaves));
@@ -52,31 +52,68 @@ pub fn unfence_node(
     if left > 0 {
         return Err(Refusal::NotSettled { node, left });
     }
-    let after = image.with_node_state(node, false, known.draining);
+    let after = image.with_node_state(node, false, known.drain);
     let waiting = image.leaderless().filter(|key| {
         let partition = image.partition_by_key(*key);
         partition.is_some_and(|partition| partition.replicas.contains(&node))
     });
-    let mut records = vec![state(node, false, known.draining)];
+    let mut records = vec![state(node, false, known.drain)];
     records.extend(changes(&after, waiting, |_| {}));
     Ok(records)
 }
 
 /// The records that take the leaderships from `node` that others can have, and give it none any
-/// more. It stays in sync and goes on to follow until it is fenced or [resumed](resume_node). To
-/// be called until it makes none.
+/// more, for a person. It stays in sync and goes on to follow, and its next process does, until it
+/// is [resumed](resume_node). To be called until it makes none.
 ///
 /// # Errors
 /// It is not registered.
 pub fn drain_node(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> {
     let known = registered(image, node)?;
+    let kept = true;
+    Ok(drained(
+        image,
+        known,
+        Drain {
+            kept,
+            ..known.drain
+        },
+    ))
+}
+
+/// As [`drain_node`], for the process `broker_epoch` that is about to stop, and comes into no ISR
+/// any more.
+///
+/// Invariant C6: what was decided about a process that stops does not reach the next one, however
+/// late it is carried out.
+///
+/// # Errors
+/// The process is not the node's any more.
+pub fn stop_node(
+    image: &Image,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+) -> Result<Vec<Record>, Refusal> {
+    let known = process(image, node, broker_epoch)?;
+    let stopping = true;
+    Ok(drained(
+        image,
+        known,
+        Drain {
+            stopping,
+            ..known.drain
+        },
+    ))
+}
+
+fn drained(image: &Image, known: &Node, drain: Drain) -> Vec<Record> {
     let mut records = Vec::new();
-    if !known.draining {
-        records.push(state(node, known.fenced, true));
+    if known.drain != drain {
+        records.push(state(known.id, known.fenced, drain));
     }
-    let after = image.with_node_state(node, known.fenced, true);
-    records.extend(moved_off(&after, node));
-    Ok(records)
+    let after = image.with_node_state(known.id, known.fenced, drain);
+    records.extend(moved_off(&after, known.id));
+    records
 }
 
 /// Whether `node` leads nothing that another could lead.
@@ -85,28 +122,35 @@ pub fn is_drained(image: &Image, node: NodeId) -> bool {
     moved_off(image, node).is_empty()
 }
 
-/// The record that lets a draining node lead again.
+/// The record that lets a node lead again that a person [drained](drain_node). One whose process
+/// is about to stop stops all the same.
 ///
 /// # Errors
 /// It is not registered.
 pub fn resume_node(image: &Image, node: NodeId) -> Result<Vec<Record>, Refusal> {
     let known = registered(image, node)?;
-    let record = known.draining.then(|| state(node, known.fenced, false));
-    Ok(record.into_iter().collect())
+    let kept = false;
+    let resumed = Drain {
+        kept,
+        ..known.drain
+    };
+    let record = || state(node, known.fenced, resumed);
+    Ok(known.drain.kept.then(record).into_iter().collect())
 }
 
-/// The records that take the leaderships from `node` that others can have; for one whose disk is
-/// too slow, or too full, to lead. Those that are as `ill` get none: between two of them leaderships
-/// would go to and fro for ever.
+/// The records that take the leaderships from the process `broker_epoch` of `node` that others can
+/// have; for one whose disk is too slow, or too full, to lead. Those that are as `ill` get none:
+/// between two of them leaderships would go to and fro for ever.
 ///
 /// # Errors
-/// It is not registered.
+/// The process is not the node's any more.
 pub fn resign_leaderships(
     image: &Image,
     node: NodeId,
+    broker_epoch: BrokerEpoch,
     ill: &BTreeSet<NodeId>,
 ) -> Result<Vec<Record>, Refusal> {
-    registered(image, node)?;
+    process(image, node, broker_epoch)?;
     Ok(moved_off_to(image, node, ill))
 }
 
@@ -208,11 +252,11 @@ fn moved_off_to(image: &Image, node: NodeId, ill: &BTreeSet<NodeId>) -> Vec<Reco
     })
 }
 
-fn state(node: NodeId, fenced: bool, draining: bool) -> Record {
+fn state(node: NodeId, fenced: bool, drain: Drain) -> Record {
     Record::NodeStateSet {
         node,
         fenced,
-        draining,
+        drain,
     }
 }
 

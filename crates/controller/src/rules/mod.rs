@@ -27,7 +27,7 @@ pub use delete_topic::{TopicRef, delete_topic};
 pub use elect::{Election, balance_leaders, elect};
 pub use fencing::{
     begin_again, drain_node, fence_node, is_drained, remove_node, report_corrupt,
-    resign_leaderships, resume_node, unfence_node,
+    resign_leaderships, resume_node, stop_node, unfence_node,
 };
 pub use producer_ids::{ReservedProducerIds, reserve_producer_ids};
 pub use reassign::{Reassign, reassign};

@@ -90,10 +90,10 @@ pub fn register_node(image: &Image, wish: &RegisterNode) -> Result<Vec<Record>, 
             records.push(Record::NodeStateSet {
                 node,
                 fenced: true,
-                draining: known.draining,
+                drain: known.drain,
             });
         }
-        let after = image.with_node_state(node, true, known.draining);
+        let after = image.with_node_state(node, true, known.drain);
         let left = changes(&after, led_first(image, node), |change| {
             let loss = loss(image, known, wish, change.key());
             change.leaves(node, loss);

@@ -33,7 +33,9 @@ pub fn settle(image: &Image) -> Vec<Record> {
     if !records.is_empty() {
         return records;
     }
-    let draining = image.nodes().filter(|node| node.draining && !node.fenced);
+    let draining = image
+        .nodes()
+        .filter(|node| node.is_draining() && !node.fenced);
     let busy = draining.filter(|node| image.leaderships_of(node.id) > 0);
     let moved = busy.map(|node| moved_off(image, node.id));
     let moved = moved.into_iter().find(|records| !records.is_empty());

@@ -242,6 +242,7 @@ impl World {
                 broker_epoch: BrokerEpoch(known.epoch),
                 fenced: !known.up,
                 draining: false,
+                stopping: false,
             })
             .collect();
         let known = &self.nodes[&id];

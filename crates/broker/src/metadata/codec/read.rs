@@ -1,7 +1,7 @@
 //! Bytes to records; see [`super`] for their form.
 
 use super::{CodecError, VERSION};
-use plimsoll_controller::{Assignment, ConfigResource, Listener, Record};
+use plimsoll_controller::{Assignment, ConfigResource, Drain, Listener, Record};
 use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicName};
 
 /// The bytes that are left.
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
             9 => Record::NodeStateSet {
                 node: self.node()?,
                 fenced: self.truth("whether it is fenced")?,
-                draining: self.truth("whether it drains")?,
+                drain: self.drain()?,
             },
             10 => Record::NodeRemoved { node: self.node()? },
             tag => return Err(CodecError::UnknownRecord { tag }),
@@ -90,6 +90,18 @@ impl<'a> Reader<'a> {
             unclean_epoch: self.optional("the unclean epoch", Self::leader_epoch)?,
             recovering: self.truth("whether it recovers")?,
         })
+    }
+
+    fn drain(&mut self) -> Read<Drain> {
+        match self.byte("whether it drains")? {
+            bits @ 0..=3 => Ok(Drain {
+                stopping: bits & 1 != 0,
+                kept: bits & 2 != 0,
+            }),
+            _ => Err(CodecError::Range {
+                what: "whether it drains",
+            }),
+        }
     }
 
     fn truth(&mut self, what: &'static str) -> Read<bool> {

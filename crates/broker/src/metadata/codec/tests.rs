@@ -1,7 +1,7 @@
 //! Every record there and back, and bytes that are none.
 
 use super::*;
-use plimsoll_controller::{Assignment, ConfigResource, Listener};
+use plimsoll_controller::{Assignment, ConfigResource, Drain, Listener};
 use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicName};
 use proptest::prelude::*;
 
@@ -71,7 +71,10 @@ fn every_record() -> Vec<Record> {
         Record::NodeStateSet {
             node: node(1),
             fenced: false,
-            draining: true,
+            drain: Drain {
+                stopping: false,
+                kept: true,
+            },
         },
         Record::ConfigSet {
             resource: ConfigResource::Topic(name("orders.v1")),

@@ -94,11 +94,12 @@ impl Writer {
             Record::NodeStateSet {
                 node,
                 fenced,
-                draining,
+                drain,
             } => {
                 self.node(node);
                 self.truth(*fenced);
-                self.truth(*draining);
+                let (stopping, kept) = (u8::from(drain.stopping), u8::from(drain.kept));
+                self.0.push(stopping | kept << 1);
                 9
             }
             Record::NodeRemoved { node } => {

@@ -54,7 +54,9 @@ pub(super) fn view(image: &Image, counts: Counts) -> View {
     let replica = |node: &NodeId| ReplicaView {
         node: *node,
         broker_epoch: image.node(*node).map(|known| known.broker_epoch),
-        eligible: image.is_usable(*node),
+        eligible: image
+            .node(*node)
+            .is_some_and(plimsoll_controller::Node::may_be_in_sync),
     };
     View {
         partition_epoch: partition.partition_epoch,

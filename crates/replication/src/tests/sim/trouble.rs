@@ -1,5 +1,6 @@
 //! What goes wrong, and how all of it is mended.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use plimsoll_controller::rules::{self, Election, Reassign};
@@ -181,7 +182,8 @@ impl World {
         if self.strikes(plan.elections) {
             let node = self.some_node();
             self.rule(|image| {
-                rules::resign_leaderships(image, node, &std::collections::BTreeSet::new())
+                let (of, ill) = (super::metadata::epoch_of(image, node), BTreeSet::new());
+                rules::resign_leaderships(image, node, of, &ill)
             });
         }
     }
