@@ -1,5 +1,7 @@
 //! Reaching the cluster, and telling its refusals in this program's words and exit codes.
 
+use std::time::Duration;
+
 use plimsoll_client::{Admin, Client, ClientConfig, ClientError};
 use plimsoll_types::TopicName;
 use plimsoll_wire::ErrorCode;
@@ -7,12 +9,17 @@ use plimsoll_wire::ErrorCode;
 use crate::failure::{Code, Failure};
 use crate::verb::Connect;
 
+/// How long one node may take to say that it is there.
+const LEAST: Duration = Duration::from_millis(250);
+const MOST: Duration = Duration::from_secs(2);
+
 /// The client's configuration for a command.
 pub(crate) fn config(connect: &Connect) -> ClientConfig {
     let addresses = connect.at.bootstrap_server.split(',').map(str::trim);
     let mut config = ClientConfig::new(addresses.filter(|address| !address.is_empty()));
     config.client_id = "plimsoll-cli".to_owned();
-    config.connect_timeout = connect.timeout.min(config.connect_timeout);
+    // A node that accepts and says nothing must leave time to ask another.
+    config.connect_timeout = (connect.timeout / 4).clamp(LEAST, MOST);
     config.request_timeout = connect.timeout;
     config.retry_timeout = connect.timeout;
     config

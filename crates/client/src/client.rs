@@ -16,12 +16,16 @@ use plimsoll_wire::find_coordinator::{Coordinator, FindCoordinatorRequest};
 use plimsoll_wire::metadata::{MetadataRequest, MetadataRequestTopic};
 use plimsoll_wire::{ApiKey, ErrorCode};
 use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::error::check;
 use crate::metadata::{self, Metadata, Topic};
 use crate::retry::Retry;
 use crate::{Ask, ClientConfig, ClientError, Connection};
+
+/// After so long without a word the next address is tried as well.
+const SILENT: Duration = Duration::from_millis(300);
 
 /// A handle on a cluster; clones share connections and what is known.
 #[derive(Clone)]
@@ -313,14 +317,29 @@ impl Client {
         }
         let open = |address: &&String| self.is_open(address, Lane::Requests);
         addresses.sort_by_key(|address| !open(&address));
-        let mut attempts = Vec::new();
-        for address in addresses {
-            match self.connection(&address, Lane::Requests).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => attempts.push(error),
+        self.first_of(addresses).await
+    }
+
+    /// The first connection there is: each address is tried when the one before has failed or kept
+    /// silent for a moment, so that a dead node costs no more than that.
+    async fn first_of(&self, addresses: Vec<String>) -> Result<Connection, ClientError> {
+        let (mut opening, mut attempts) = (JoinSet::new(), Vec::new());
+        let mut left = addresses.into_iter();
+        loop {
+            if let Some(address) = left.next() {
+                let client = self.clone();
+                opening.spawn(async move { client.connection(&address, Lane::Requests).await });
+            }
+            let more = left.len() > 0;
+            match timeout(SILENT, opening.join_next()).await {
+                Ok(Some(Ok(Ok(connection)))) => return Ok(connection),
+                Ok(Some(Ok(Err(error)))) => attempts.push(error),
+                // One that panicked has no answer.
+                Ok(Some(Err(_))) | Err(_) => {}
+                Ok(None) if more => {}
+                Ok(None) => return Err(ClientError::NoBroker { attempts }),
             }
         }
-        Err(ClientError::NoBroker { attempts })
     }
 
     fn is_open(&self, address: &str, lane: Lane) -> bool {
@@ -364,9 +383,11 @@ impl Client {
     /// When none answers.
     pub async fn ask_any<A: Ask + Clone>(&self, request: A) -> Result<A::Answer, ClientError> {
         let mut retry = Retry::new(self.config());
+        // Asking another must not come too late.
+        let patience = (self.config().request_timeout).min(self.config().retry_timeout / 3);
         loop {
             let connection = self.any().await?;
-            match connection.ask(request.clone()).await {
+            match connection.ask_within(request.clone(), patience).await {
                 Err(error) if error.is_transport() => retry.pause("an answer", error).await?,
                 answered => return answered,
             }

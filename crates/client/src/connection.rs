@@ -5,6 +5,7 @@
 //! in turn or the connection ends; whoever waits is told within its time. A request whose time is
 //! up ends the connection: answers come in order, so none after it could come either.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,8 +73,22 @@ impl Connection {
             client_software_version: env!("CARGO_PKG_VERSION").into(),
         });
         let left = config.connect_timeout.saturating_sub(begun.elapsed());
-        let pending = connection.submit(FIRST_API_VERSIONS, &ask, left);
-        let answer = pending.await?.answer().await?;
+        let answer = async {
+            let pending = connection.submit(FIRST_API_VERSIONS, &ask, left);
+            pending.await?.answer().await
+        };
+        // Who accepts and says nothing was asked for nothing yet: it is as good as not there.
+        let answer = answer.await.map_err(|error| match error {
+            ClientError::TimedOut { .. } => ClientError::Unreachable {
+                address: address.to_owned(),
+                waited: begun.elapsed(),
+                cause: Arc::new(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "it accepts connections and says nothing",
+                )),
+            },
+            error => error,
+        })?;
         let answer = take::<ApiVersionsRequest>(answer)?;
         connection.versions = Arc::new(offered(&answer)?);
         tracing::debug!(address, "connected");

@@ -8,6 +8,7 @@ use plimsoll_wire::find_coordinator::FindCoordinatorRequest;
 use plimsoll_wire::metadata::{MetadataRequest, MetadataResponse};
 use plimsoll_wire::{ApiKey, Request};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::fake::{Act, Fake};
 
@@ -243,11 +244,10 @@ async fn a_listener_that_never_speaks_costs_the_connect_timeout_only() {
         ..config(&address)
     };
     let error = Client::connect(config).await.expect_err("mute");
+    let said = error.to_string();
     assert!(
-        error
-            .to_string()
-            .contains("did not answer ApiVersions within"),
-        "{error}"
+        said.contains("accepts connections and says nothing"),
+        "{said}"
     );
 }
 
@@ -279,4 +279,36 @@ async fn the_next_bootstrap_address_is_tried_when_one_is_dead() {
     let config = ClientConfig::new([dead, fake.address.clone()]);
     let client = Client::connect(config).await.expect("the second lives");
     assert_eq!(client.known().cluster_id.as_deref(), Some("fake"));
+}
+
+#[tokio::test]
+async fn a_node_that_says_nothing_costs_a_moment() {
+    let fake = Fake::start(&[]).await;
+    // As a stopped process: the system accepts for it.
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent = mute.local_addr().expect("bound").to_string();
+    let config = ClientConfig {
+        connect_timeout: Duration::from_secs(600),
+        ..ClientConfig::new([silent, fake.address.clone()])
+    };
+    let connected = timeout(Duration::from_secs(60), Client::connect(config)).await;
+    let client = connected
+        .expect("not after the connect timeout")
+        .expect("the second lives");
+    assert_eq!(client.known().cluster_id.as_deref(), Some("fake"));
+}
+
+#[tokio::test]
+async fn a_node_that_accepts_and_says_nothing_is_not_reached() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent = mute.local_addr().expect("bound").to_string();
+    let config = ClientConfig {
+        connect_timeout: Duration::from_millis(50),
+        ..ClientConfig::new([silent.clone()])
+    };
+    let opened = Connection::open(&silent, &config).await;
+    let error = opened.expect_err("nobody answers");
+    // What was to be asked was not, so it may be asked of another.
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+    assert!(error.is_transport());
 }
