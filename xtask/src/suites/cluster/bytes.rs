@@ -1,13 +1,17 @@
 //! Every replica's log compared byte for byte, from the files.
 //!
-//! Knows of the files only what docs/on-disk-format.md says: a segment is one batch after the
-//! other up to where the next segment begins, and zeros behind the last one.
+//! Knows of the files only what docs/on-disk-format.md says: a segment is a front, if it has one,
+//! and one batch after the other up to where the next segment begins, and zeros behind the last one.
+//! What is neither is an error, so that files that were not understood are not found equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+
+/// What a segment's front begins with, and its length.
+const FRONT: (&[u8], usize) = (b"PLIMSEGM", 4096);
 
 /// A partition's batches on one node, by base offset.
 type Log = BTreeMap<u64, Vec<u8>>;
@@ -109,10 +113,15 @@ fn read(dir: &Path) -> Result<Log> {
         segments.push((base.context("a segment is named by its offset")?, path));
     }
     let mut log = Log::new();
-    for (number, (_, path)) in segments.iter().enumerate() {
+    for (number, (first, path)) in segments.iter().enumerate() {
         let next = segments.get(number + 1).map_or(u64::MAX, |(base, _)| *base);
         let file = fs::read(path)?;
-        let mut at = 0;
+        let mut at = if file.starts_with(FRONT.0) {
+            FRONT.1
+        } else {
+            0
+        };
+        let mut expected = *first;
         while let Some(head) = file.get(at..at + 12) {
             let base = u64::from_be_bytes(head[..8].try_into().expect("eight bytes"));
             let length = u32::from_be_bytes(head[8..].try_into().expect("four bytes"));
@@ -122,11 +131,25 @@ fn read(dir: &Path) -> Result<Log> {
             let end = at + 12 + length as usize;
             let batch = file.get(at..end);
             let batch = batch.with_context(|| format!("{} ends within a batch", path.display()))?;
+            ensure!(
+                base == expected,
+                "{}: what begins at byte {at} is not the batch at offset {expected}",
+                path.display()
+            );
+            expected = base + 1 + last_delta(batch);
             log.insert(base, batch.to_vec());
             at = end;
         }
     }
     Ok(log)
+}
+
+/// How many offsets a batch's last record is after its first.
+fn last_delta(batch: &[u8]) -> u64 {
+    let delta = batch.get(23..27);
+    delta.map_or(0, |bytes| {
+        u32::from_be_bytes(bytes.try_into().expect("four bytes")).into()
+    })
 }
 
 #[cfg(test)]
@@ -149,10 +172,15 @@ mod tests {
         };
         let first = [batch(0, 1), batch(1, 2), vec![0; 64]].concat();
         fs::write(dir.join("00000000000000000000.log"), first).expect("it can be written");
-        let second = [batch(1, 3), vec![0; 64]].concat();
+        let mut second = vec![0; 4096];
+        second[..8].copy_from_slice(b"PLIMSEGM");
+        second.extend([batch(1, 3), vec![0; 64]].concat());
         fs::write(dir.join("00000000000000000001.log"), second).expect("it can be written");
         let log = read(&dir).expect("it is a log");
         assert_eq!(log.len(), 2);
         assert_eq!(log[&1], batch(1, 3));
+        let strange = [b"STRANGER".to_vec(), vec![0, 0, 0, 1, 0]].concat();
+        fs::write(dir.join("00000000000000000001.log"), strange).expect("it can be written");
+        assert!(read(&dir).is_err(), "that is no segment");
     }
 }

@@ -112,19 +112,17 @@ pub(super) const ALL: &[Scenario] = &[
         Play::Shared(oversize::founding),
         "a follower misses batches above every window; limits are lowered; it comes back",
     ),
-    // Not always: every claim about the data holds in these, but doctor's name of what is wrong is
-    // not yet the one that is claimed, and a move is refused while a party to it is not there.
-    asked(
+    always(
         "emptied-directory",
         Play::Shared(damage::emptied),
         "a node comes back with nothing on its disk",
     ),
-    asked(
+    always(
         "flipped-bits",
         Play::Shared(damage::flipped),
         "bits flipped in closed and active segments of followers and leaders",
     ),
-    asked(
+    always(
         "lost-segments",
         Play::Shared(damage::lost_segments),
         "segment files deleted and cut while the node is down",
@@ -164,7 +162,7 @@ pub(super) const ALL: &[Scenario] = &[
         Play::Proxied(cuts::slow),
         "100 ms more each way between a leader and a follower",
     ),
-    asked(
+    always(
         "moves",
         Play::Alone(moves::moves),
         "a fourth node joins; partitions move to it while parties are killed; drain, decommission",

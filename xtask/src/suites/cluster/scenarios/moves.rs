@@ -31,6 +31,12 @@ pub(super) fn moves(setting: &Setting<'_>, report: &mut Report, random: Random) 
     stage.close()
 }
 
+/// A move is ordered, and not waited for.
+fn begin(stage: &Stage<'_>, to: &str) -> Result<()> {
+    let order = ["partition", "move", MOVED, "--to", to, "--no-wait"];
+    stage.cluster.order(&order).map(drop)
+}
+
 fn broker(cluster: &Cluster, id: u32) -> Result<Broker> {
     let brokers = cluster.brokers()?;
     let found = brokers.into_iter().find(|node| node.id == id);
@@ -89,9 +95,7 @@ fn target_killed(stage: &mut Stage<'_>) -> Result<()> {
     stage.progress()?;
     let probe = stage.probe()?;
     let begun = Instant::now();
-    stage
-        .cluster
-        .order(&["partition", "move", MOVED, "--to", "2,3,4"])?;
+    begin(stage, "2,3,4")?;
     std::thread::sleep(stage.random.millis(20, 120));
     let mut watch = stage.watch(4);
     watch.restart();
@@ -118,11 +122,10 @@ fn target_killed(stage: &mut Stage<'_>) -> Result<()> {
     stage.whole_again(HEAL)
 }
 
-/// A move to a node that stands still is taken back.
+/// A move to a node that stands still, whatever else that is, is taken back.
 fn cancelled(stage: &mut Stage<'_>) -> Result<()> {
+    begin(stage, "1,2,3")?;
     stage.cluster.stop(1)?;
-    let to = ["partition", "move", MOVED, "--to", "1,2,3"];
-    stage.cluster.order(&to)?;
     stage
         .cluster
         .order(&["partition", "move", MOVED, "--cancel"])?;
@@ -136,9 +139,7 @@ fn cancelled(stage: &mut Stage<'_>) -> Result<()> {
 /// The partition moves back, and its leader is killed meanwhile.
 fn leader_killed(stage: &mut Stage<'_>) -> Result<()> {
     let leader = stage.cluster.leader("moved", 0)?;
-    stage
-        .cluster
-        .order(&["partition", "move", MOVED, "--to", "1,2,3"])?;
+    begin(stage, "1,2,3")?;
     std::thread::sleep(stage.random.millis(20, 120));
     stage.cluster.kill(leader)?;
     stage.progress()?;

@@ -12,6 +12,9 @@ use super::kills::{SLACK, STALL};
 /// A leader that stands still is replaced after its session of three seconds.
 const REPLACED: Duration = Duration::from_secs(5);
 
+/// Once it runs again and is not in sync yet, it is known why.
+const WHY: Duration = Duration::from_secs(5);
+
 /// SIGSTOP, shorter and longer than what a session bears.
 pub(super) fn pauses(stage: &mut Stage<'_>) -> Result<()> {
     for (millis, of_leader) in [(500, false), (2_000, false), (5_000, true)] {
@@ -31,6 +34,12 @@ pub(super) fn pauses(stage: &mut Stage<'_>) -> Result<()> {
         }
         thread::sleep(end.saturating_duration_since(Instant::now()));
         stage.cluster.resume(victim)?;
+        if millis >= 2_000 {
+            watch.restart();
+            let named = watch.names(victim, &["R018"], &[DEGRADED, UNHEALTHY], WHY);
+            let name = format!("a node stopped for {millis} ms: doctor says so afterwards");
+            stage.report.claim(&name, named);
+        }
         let gap = probe
             .longest_gap(led, end)?
             .max(probe.gap_until(led, begun, end));
