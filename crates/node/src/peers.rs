@@ -15,7 +15,7 @@ use plimsoll_server::peer::{
     Caller, Following, Identity, Leading, PeerConfig, PeerNetwork, PeerService, PeerStream, Purpose,
 };
 use plimsoll_server::{Listener, SocketConfig, TokioClock};
-use plimsoll_types::NodeId;
+use plimsoll_types::{Monotonic, NodeId};
 use plimsoll_wire::peer::{self as message, FailureCode, Reply, Request};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -317,9 +317,9 @@ impl PeerService for Service {
         Some(Box::new(Following::new(link)))
     }
 
-    fn suspect(&self, node: NodeId) {
+    fn suspect(&self, node: NodeId, asked: Monotonic) {
         if let Some(broker) = self.broker.get() {
-            broker.suspect(node);
+            broker.suspect(node, asked);
         }
     }
 

@@ -261,7 +261,7 @@ impl Replicas {
             return;
         };
         let lease = self.config().timing.lease;
-        let granted = self.grants_to(leader).get();
+        let granted = self.granted(leader);
         let live = following.intake.clone();
         following.drop_intake();
         let (key, session) = (replica.key, following.last_session);
@@ -278,8 +278,8 @@ impl Replicas {
         // the drift that the holder of a lease takes off.
         if granted.is_some_and(|at| at + lease > now) {
             let promise = Promise {
-                to: leader,
-                session,
+                to: Some((leader, session)),
+                made: now,
                 until: granted.unwrap_or(now).max(now) + lease,
             };
             state.promises.make(promise, now);
@@ -308,6 +308,12 @@ impl Replicas {
             });
             return;
         }
+        self.lead_if_free(replica, &mut state, now);
+    }
+
+    /// A replica that is to lead, and waits for what it promised to run out, does so once nothing
+    /// is left of that.
+    pub(crate) fn lead_if_free(&self, replica: &Arc<Replica>, state: &mut State, now: Monotonic) {
         let waits = matches!(state.role, Role::Idle) && state.retry_role.is_some();
         if waits && state.promises.until(now).is_none() {
             state.retry_role = None;

@@ -48,7 +48,7 @@ pub struct Replicas {
     pub(crate) last_check: Clock,
     pub(crate) recorder: Mutex<Option<Recorder>>,
     /// When each leader was last granted a lease; outlives links.
-    grants: Mutex<BTreeMap<NodeId, Arc<Clock>>>,
+    grants: Mutex<BTreeMap<NodeId, Grants>>,
     /// This node's disk as a whole.
     disk: Mutex<Disk>,
     pub(crate) losses: Losses,
@@ -235,8 +235,31 @@ impl Replicas {
         state.removed = true;
     }
 
+    /// The clock of what this node grants to `leader`.
     pub(crate) fn grants_to(&self, leader: NodeId) -> Arc<Clock> {
-        Arc::clone(self.grants.lock().entry(leader).or_default())
+        Arc::clone(&self.grants.lock().entry(leader).or_default().latest)
+    }
+
+    /// When this node last granted something to the process that runs as `leader`.
+    pub(crate) fn granted(&self, leader: NodeId) -> Option<Monotonic> {
+        let grants = self.grants.lock();
+        let grants = grants.get(&leader)?;
+        grants.latest.get().filter(|at| *at > grants.ended)
+    }
+
+    /// The process that ran as `node` at the time `before` has ended: it does not count any more
+    /// on what it was granted until then, so that whoever is to lead in its place need not wait
+    /// for that to run out.
+    pub fn ended(&self, node: NodeId, before: Monotonic) {
+        let mut grants = self.grants.lock();
+        let known = grants.entry(node).or_default();
+        known.ended = known.ended.max(before);
+        drop(grants);
+        for replica in self.all() {
+            let mut state = replica.state.lock();
+            state.promises.ended(node, before);
+            self.lead_if_free(&replica, &mut state, before);
+        }
     }
 
     pub(crate) fn link_opened(&self, link: &Arc<FollowShared>, now: Monotonic) {

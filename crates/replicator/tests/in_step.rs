@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
-use common::{World, batch};
+use common::{World, batch, node};
 use plimsoll_partition::Durability;
 use plimsoll_replicator::{Config, Report, StreamFrame};
 use plimsoll_types::LeaderEpoch;
@@ -155,6 +155,45 @@ fn an_old_leaders_uncommitted_tail_goes() {
     world.assert_in_step();
     assert_eq!(world.log_end(1), 14);
     assert_eq!(world.counter(1, "truncations"), 1);
+}
+
+#[test]
+fn a_leader_that_may_be_alive_is_waited_for_and_a_dead_one_is_not() {
+    let mut world = World::new(3, &[1, 2, 3], small());
+    fill(&world, 1, 10, 300);
+    world.pass(100);
+    world.stop(1);
+    world.elect_now(2, &[2, 3]);
+    world.pass(100);
+    assert!(!world.append(2, batch(300, 1)), "1 may count on its lease");
+    world.refused(1);
+    assert!(world.append(2, batch(300, 1)), "the dead count on nothing");
+    // Those that die before the next is elected are not waited for either.
+    world.pass(600);
+    assert_eq!(world.high_watermark(2), 11);
+    world.start(1);
+    world.apply();
+    world.pass(3000);
+    world.change(|view| view.isr = [1, 2, 3].map(node).to_vec());
+    world.pass(300);
+    world.stop(2);
+    world.refused(2);
+    world.elect_now(3, &[1, 3]);
+    assert!(world.append(3, batch(300, 1)), "the dead count on nothing");
+    world.pass(300);
+    assert_eq!(world.high_watermark(3), 12);
+    // What was granted to the node's next process counts again.
+    world.start(2);
+    world.apply();
+    world.pass(3000);
+    world.elect(2, &[1, 2, 3]);
+    world.pass(300);
+    world.stop(2);
+    world.elect_now(3, &[1, 3]);
+    world.pass(100);
+    assert!(!world.append(3, batch(300, 1)), "2 may count on its lease");
+    world.pass(600);
+    assert!(world.append(3, batch(300, 1)), "no longer");
 }
 
 #[test]

@@ -239,7 +239,7 @@ impl World {
         // Its connections are closed by its machine: the others find out at once.
         for (other, process) in self.net.processes() {
             if self.net.is_open(node, other) && self.net.is_open(other, node) {
-                process.broker.suspect(id(node));
+                process.broker.suspect(id(node), self.kernel.now());
             }
         }
     }

@@ -31,7 +31,7 @@ use plimsoll_controller::rules::{self, AlterPartition, AlterRefusal, IsrChange};
 use plimsoll_controller::{Changes, Image, Listener, Record, Refusal};
 use plimsoll_quorum::Snapshot;
 use plimsoll_segment_log::Shutdown;
-use plimsoll_types::{BrokerEpoch, NodeId, Offset, PartitionEpoch};
+use plimsoll_types::{BrokerEpoch, Monotonic, NodeId, Offset, PartitionEpoch};
 use plimsoll_watermark::Signal;
 use plimsoll_wire::peer::{Reply, Request};
 
@@ -277,9 +277,11 @@ impl Broker {
         })
     }
 
-    /// A connection to `node` closed, and a new one was refused: it is looked into at once.
-    pub fn suspect(&self, node: NodeId) {
+    /// A connection to `node` closed, and a new one, begun at `asked`, was refused: it is looked into
+    /// at once.
+    pub fn suspect(&self, node: NodeId, asked: Monotonic) {
         if let Some(member) = &self.member {
+            self.host.replicas.ended(node, asked);
             self.metadata.log().suspect(node);
             member.session.suspect(node, self.clock.now());
             member.beat.notify();

@@ -263,12 +263,7 @@ impl World {
 
     /// Elects `id` in the next epoch.
     pub(crate) fn elect(&mut self, id: u32, isr: &[u32]) {
-        self.change(|view| {
-            view.leader = Some(node(id));
-            view.leader_epoch = view.leader_epoch.next();
-            view.isr = isr.iter().map(|id| node(*id)).collect();
-        });
-        self.pump();
+        self.elect_now(id, isr);
         // Until what the new leader granted the old one has run out.
         self.pass(700);
     }

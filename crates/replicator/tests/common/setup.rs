@@ -79,4 +79,22 @@ impl super::World {
         self.nodes.get_mut(&id).unwrap().epoch += 1;
         self.apply();
     }
+
+    /// A leader is elected, and no time passes.
+    pub(crate) fn elect_now(&mut self, id: u32, isr: &[u32]) {
+        self.change(|view| {
+            view.leader = Some(super::node(id));
+            view.leader_epoch = view.leader_epoch.next();
+            view.isr = isr.iter().map(|id| super::node(*id)).collect();
+        });
+        self.pump();
+    }
+
+    /// All nodes find that nobody listens any more where a stopped one did.
+    pub(crate) fn refused(&mut self, id: u32) {
+        for known in self.nodes.values().filter(|known| known.up) {
+            known.replicas.ended(super::node(id), self.now);
+        }
+        self.pump();
+    }
 }

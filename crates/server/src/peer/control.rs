@@ -21,6 +21,7 @@ use super::frame::{self, BadFrame, Kind};
 use super::shared::Shared;
 use super::socket::{LinkEnd, Wire};
 use super::{PeerError, Purpose};
+use crate::clock::TokioClock;
 
 /// A connection that lasted this long was a good one: the next attempt follows at once.
 const LASTING: Duration = Duration::from_secs(1);
@@ -48,6 +49,7 @@ pub(super) async fn run(
     loop {
         let to = address.borrow_and_update().clone();
         let kicked = kick.notified();
+        let asked = TokioClock::monotonic();
         let wait = match dial(&shared, &to, Some(node), Purpose::Control).await {
             Ok((wire, _)) => {
                 info!(event = "peer_connected", peer = %node, address = to);
@@ -74,7 +76,7 @@ pub(super) async fn run(
                         warn!(event = "peer_gone", peer = %node, address = to, why = %error);
                     }
                     shared.counters.suspicions.add(1);
-                    shared.service.suspect(node);
+                    shared.service.suspect(node, asked);
                 }
                 report(&shared, node, &to, &error);
                 let wait = if error.is_lasting() {

@@ -122,9 +122,10 @@ pub trait PeerService: Send + Sync + 'static {
     /// This node's end of a stream that it opens; `None` if it is not wanted any more.
     fn open_stream(&self, to: NodeId, purpose: Purpose) -> Option<Box<dyn PeerStream>>;
 
-    /// The process of `node` is gone: its connection ended, and it does not listen any more. Told
-    /// again at each attempt. Must not block.
-    fn suspect(&self, node: NodeId);
+    /// The process of `node` is gone: its connection ended, and a new one, begun at `asked` on the
+    /// clock of [`TokioClock`](crate::TokioClock), was refused. Told again at each attempt. Must
+    /// not block.
+    fn suspect(&self, node: NodeId, asked: Monotonic);
 
     /// The process of `node` says nothing any more, and may be gone or not. Must not block.
     fn silent(&self, node: NodeId) {

@@ -142,7 +142,7 @@ impl PeerService for Stub {
         Some(self.stream())
     }
 
-    fn suspect(&self, node: NodeId) {
+    fn suspect(&self, node: NodeId, _: Monotonic) {
         self.suspected.lock().unwrap().push(node);
     }
 }

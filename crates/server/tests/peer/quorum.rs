@@ -9,7 +9,7 @@ use plimsoll_quorum::raft::{Opened, Options, Quorum, Role, Start, Timing, Transp
 use plimsoll_quorum::{Limits, Room};
 use plimsoll_server::Listener;
 use plimsoll_server::peer::{Caller, Identity, PeerNetwork, PeerService, PeerStream, Purpose, Way};
-use plimsoll_types::NodeId;
+use plimsoll_types::{Monotonic, NodeId};
 use plimsoll_wire::peer::{FailureCode, Reply, Request};
 use tokio::runtime::Handle;
 
@@ -40,7 +40,7 @@ impl PeerService for Voter {
         None
     }
 
-    fn suspect(&self, _: NodeId) {}
+    fn suspect(&self, _: NodeId, _: Monotonic) {}
 }
 
 struct Node {
