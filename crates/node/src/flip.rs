@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use plimsoll_broker::{Broker, Hosted};
+use plimsoll_segment_log::FRONT_BYTES;
 
 /// What was done, or why not.
 type Told = Result<String, String>;
@@ -51,7 +52,7 @@ impl Flip {
         let dir = format!("{}-{partition}", hosted.id);
         let name = format!("{:020}.log", segment.base.get());
         let path = broker.data_dir().join(dir).join(name);
-        let position = segment.bytes / 2;
+        let position = FRONT_BYTES + segment.bytes / 2;
         let flip = || {
             let file = File::options().read(true).write(true).open(&path)?;
             let mut byte = [0];

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use common::*;
 use plimsoll_partition::{Durability, IsrRule, Partition, ReadError, RepairError, Role};
-use plimsoll_segment_log::Minimum;
+use plimsoll_segment_log::{FRONT_BYTES, Minimum};
 use plimsoll_types::{LeaderEpoch, Offset, Timestamp};
 use plimsoll_watermark::Mark;
 
@@ -371,7 +371,7 @@ fn flip(file: &std::path::Path, at: u64) {
         .write(true)
         .open(file)
         .unwrap();
-    let mut byte = [0];
+    let (mut byte, at) = ([0], FRONT_BYTES + at);
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 4], at).unwrap();
 }

@@ -24,7 +24,9 @@ use crate::layout;
 use crate::segment::Extent;
 
 const KIND: [u8; 4] = *b"CKPT";
-const VERSION: u32 = 1;
+/// 2 since segment files have a front, which older builds would take for a broken batch.
+const VERSION: u32 = 2;
+const VERSION_BEFORE: u32 = 1;
 const SEALED_BYTES: usize = 32;
 
 /// What a checkpoint says.
@@ -91,7 +93,10 @@ impl Checkpoint {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let mut fields = format::unframe(KIND, VERSION, bytes)?;
+        let mut fields = match format::unframe(KIND, VERSION, bytes) {
+            Err(Unreadable::Version { .. }) => format::unframe(KIND, VERSION_BEFORE, bytes)?,
+            read => read?,
+        };
         let mut checkpoint = Self {
             log_start: fields.offset()?,
             generation: fields.u64()?,

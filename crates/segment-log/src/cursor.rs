@@ -147,7 +147,7 @@ impl Cursor {
         let end = range.end.max(range.start + self.ahead).min(self.bytes);
         let wanted = usize::try_from(end.saturating_sub(range.start));
         let mut buffer = vec![0; wanted.map_err(|_| DamageKind::Short)?];
-        let read = read_full_at(&**file, &mut buffer, range.start);
+        let read = read_full_at(file, &mut buffer, range.start);
         buffer.truncate(read.map_err(|_| DamageKind::Unreadable)?);
         self.window = buffer.into();
         self.window_at = range.start;

@@ -15,7 +15,7 @@ use plimsoll_types::Offset;
 pub struct Damage {
     /// Base offset of the segment.
     pub segment: Offset,
-    /// Where in the segment's file it begins.
+    /// Where in the segment it begins, its front not counted.
     pub position: u64,
     /// The first offset that cannot be read.
     pub from: Offset,

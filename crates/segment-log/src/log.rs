@@ -18,6 +18,7 @@ use crate::epochs::EpochVector;
 use crate::host::LogHost;
 use crate::list::SegmentList;
 use crate::segment::Handle;
+use crate::sync::Noting;
 use crate::upkeep::Staged;
 
 /// Damaged ranges that are remembered for whoever asks; more are only counted by their reads.
@@ -44,7 +45,7 @@ pub(crate) struct Shared {
     /// What was written and is not durable. Locked for a push or a take, never over I/O.
     pub(crate) dirty: Mutex<Dirty>,
     /// Held over a sync: one at a time. Before it in order: `upkeep`. After it: `dirty`.
-    pub(crate) syncing: Mutex<()>,
+    pub(crate) syncing: Mutex<Noting>,
     /// What upkeep is to do. Never locked over I/O.
     pub(crate) staged: Mutex<Staged>,
     /// Held over upkeep: one at a time.

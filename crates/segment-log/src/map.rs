@@ -39,6 +39,8 @@ use memmap2::{MmapOptions, MmapRaw};
 #[derive(Debug)]
 pub struct SegmentMap {
     raw: MmapRaw,
+    /// Where byte 0 of the readers is in it.
+    front: usize,
     /// End of what may be read; shared with the segment. Read with acquire, which pairs with the
     /// writer's release store after its write.
     frontier: Arc<AtomicU64>,
@@ -59,13 +61,27 @@ impl SegmentMap {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let raw = MmapOptions::new().len(len).map_raw_read_only(file)?;
-        Ok(Self { raw, frontier })
+        let front = 0;
+        Ok(Self {
+            raw,
+            front,
+            frontier,
+        })
+    }
+
+    /// Without its first `front` bytes: what was behind them is at 0, and the frontier counts from
+    /// there.
+    #[must_use]
+    pub(crate) fn behind(mut self, front: u64) -> Self {
+        let front = usize::try_from(front).unwrap_or(usize::MAX);
+        self.front = self.front.saturating_add(front).min(self.raw.len());
+        self
     }
 
     /// Bytes mapped.
     #[must_use]
     pub fn mapped_bytes(&self) -> u64 {
-        self.raw.len() as u64
+        (self.raw.len() - self.front) as u64
     }
 
     /// The bytes in `range`; `None` when they are not all mapped and published.
@@ -80,8 +96,8 @@ impl SegmentMap {
         }
         let start = usize::try_from(range.start).ok()?;
         let len = usize::try_from(range.end - range.start).ok()?;
-        // SAFETY: `start + len` is at most the mapped length, so this stays in the mapping.
-        let first = unsafe { self.raw.as_ptr().add(start) };
+        // SAFETY: `front + start + len` is at most the mapped length, so this stays in the mapping.
+        let first = unsafe { self.raw.as_ptr().add(self.front + start) };
         // SAFETY: the bytes are mapped for as long as `self` lives and, being below the frontier,
         // are never written again (points 1 and 2 of the contract).
         Some(unsafe { std::slice::from_raw_parts(first, len) })

@@ -19,6 +19,7 @@ use crate::producers::ProducerStates;
 use crate::producers_file;
 use crate::scan::{Found, Look, Scan, Walked};
 use crate::segment::Segment;
+use crate::segment_file::SegmentFile;
 
 /// The producers at `end`: the newest snapshot at or below it, and what `segments` add.
 pub(crate) fn producers(
@@ -81,11 +82,11 @@ fn walk(
         .filter(|s| s.end() > from && s.base < end && s.bytes() > 0)
     {
         let path = segment.name().path(dir);
-        let file = match disk.open(&path, OpenFile::Read) {
+        let file = match SegmentFile::open(disk, &path, OpenFile::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             result => result?,
         };
-        let mut scan = Scan::new(&*file, Look::Headers, 0, segment.bytes())?;
+        let mut scan = Scan::new(&file, Look::Headers, 0, segment.bytes())?;
         while let Found::Batch(batch) = scan.next()? {
             if batch.header.end() > end {
                 break;

@@ -22,13 +22,14 @@ use crate::index_builder::IndexBuilder;
 use crate::index_file;
 use crate::layout::{self, Name};
 use crate::scan::{Found, Look, Scan};
+use crate::segment_file::SegmentFile;
 
 mod resident;
 
 pub(crate) use resident::{Resident, Unavailable};
 
 /// An open segment file.
-pub(crate) type Handle = Box<dyn DiskFile>;
+pub(crate) type Handle = SegmentFile;
 
 /// Which of its names a segment's file has: compaction's output moves through all three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub(crate) struct Segment {
     pub(crate) indexed: AtomicUsize,
     handle: ArcSwapOption<Handle>,
     /// The log's `durable` file, open while this segment is written.
-    note: ArcSwapOption<Handle>,
+    note: ArcSwapOption<Box<dyn DiskFile>>,
     in_ring: AtomicBool,
     used: AtomicBool,
     /// The file may be longer than the segment, with zeros that were allocated ahead.
@@ -234,7 +235,7 @@ impl Segment {
     /// a byte of it (point 2 of the contract in `map`).
     pub(crate) fn trim(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         if self.is_sealed() && self.untrimmed.load(Ordering::Relaxed) {
-            let file = disk.open(&self.name().path(dir), OpenFile::Write)?;
+            let file = SegmentFile::open(disk, &self.name().path(dir), OpenFile::Write)?;
             file.set_bytes(self.bytes())?;
             self.untrimmed.store(false, Ordering::Relaxed);
         }
@@ -256,7 +257,7 @@ impl Segment {
         if let Some(handle) = self.handle.load_full() {
             return Ok(handle);
         }
-        let file = host.disk().open(&self.name().path(dir), OpenFile::Write)?;
+        let file = SegmentFile::open(host.disk(), &self.name().path(dir), OpenFile::Write)?;
         Ok(self.hold(host, file))
     }
 
@@ -307,8 +308,8 @@ impl Segment {
         old: &Self,
         interval_bytes: u32,
     ) -> io::Result<()> {
-        let file = disk.open(&old.name().path(dir), OpenFile::Read)?;
-        let index = old.load_index(disk, dir, &*file, interval_bytes)?;
+        let file = SegmentFile::open(disk, &old.name().path(dir), OpenFile::Read)?;
+        let index = old.load_index(disk, dir, &file, interval_bytes)?;
         let bytes = self.bytes();
         let growing = Growing::new();
         let mut kept = 0;
@@ -317,7 +318,7 @@ impl Segment {
             growing.push(entry);
             kept += 1;
         }
-        self.rebuild(&*file, &growing, interval_bytes)?;
+        self.rebuild(&file, &growing, interval_bytes)?;
         let written = match old.pinned() {
             Some(_) => old.indexed.load(Ordering::Relaxed),
             None => kept,
@@ -364,7 +365,11 @@ impl Segment {
     }
 
     /// The log's `durable` file, open for writing.
-    pub(crate) fn note_file(&self, disk: &dyn Disk, dir: &Path) -> io::Result<Arc<Handle>> {
+    pub(crate) fn note_file(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+    ) -> io::Result<Arc<Box<dyn DiskFile>>> {
         if let Some(file) = self.note.load_full() {
             return Ok(file);
         }

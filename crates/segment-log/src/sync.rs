@@ -2,26 +2,22 @@
 //!
 //! [`LogSync::sync`] is the only way that the durable end moves up. It captures the log end first,
 //! then syncs every file that was written since the last sync, then the names. How far that got is
-//! noted in the `durable` file, unsynced: after a process kill it is exact, so that recovery can
-//! tell a damaged batch that somebody was promised from a torn one that nobody was; after a power
-//! loss it may be older, which only makes recovery milder.
-//!
-//! ```text
-//! durable  0 "PLIM"  4 "MARK"  8 generation u64  16 durable end u64  24 segment base u64
-//!         32 position u64  40 CRC-32 of 0..40
-//! ```
+//! noted twice, so that recovery can tell a damaged batch that somebody was promised from a torn one
+//! that nobody was. In the `durable` file, unsynced: after a process kill that is exact. And by the
+//! next sync in the front of the segment that it syncs: so after a power loss a note is there of the
+//! sync before the last at least.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use plimsoll_types::Offset;
 
 use crate::damage::{FailedStep, Poisoned};
-use crate::disk::{Disk, write_all_at};
-use crate::format::Fields;
-use crate::layout;
+use crate::disk::{DiskFile, write_all_at};
 use crate::log::{Dirty, Shared};
+use crate::noted::{Noted, Place};
+use crate::segment::Handle;
 
 /// Makes what a log holds durable. Clones are the same log's; syncs take turns.
 #[derive(Clone, Debug)]
@@ -37,7 +33,7 @@ impl LogSync {
     /// The log is or becomes poisoned. A failed sync is never tried again: the system may have
     /// dropped the very pages it failed to write.
     pub fn sync(&self) -> Result<Offset, Poisoned> {
-        let _turn = self.log.syncing.lock();
+        let mut noting = self.log.syncing.lock();
         self.log.poison.check()?;
         // L4: captured before the sync, so that what is appended meanwhile is not promised. The
         // acquire in `log_end` makes the writer's entry in `dirty` for each byte below visible.
@@ -49,11 +45,14 @@ impl LogSync {
         }
         // With nothing left to sync, the sync before this one had it all: it took the entry of an
         // append whose end was published after.
+        if let Some(newest) = dirty.files.last() {
+            noting.carry(&self.log, newest);
+        }
         if let Err(error) = sync_all(&self.log, &dirty) {
             return Err(self.log.fail(FailedStep::Sync, &error));
         }
         self.log.durable_end.store(end.get(), Ordering::Release);
-        note(&self.log, end, place);
+        noting.write(&self.log, place);
         Ok(end)
     }
 
@@ -96,123 +95,55 @@ fn place_of(log: &Shared, end: Offset) -> Option<Place> {
     })
 }
 
-/// A position in a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) segment: Offset,
-    pub(crate) position: u64,
+/// What is to be noted, and where.
+#[derive(Debug, Default)]
+pub(crate) struct Noting {
+    /// The segment file that has the last note.
+    file: Weak<Handle>,
+    /// Which of its two comes next.
+    next: usize,
+    /// What the last sync came to.
+    last: Option<Noted>,
 }
 
-/// What the `durable` file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Noted {
-    pub(crate) generation: u64,
-    pub(crate) durable_end: Offset,
-    /// Where that is, if it was known.
-    pub(crate) place: Option<Place>,
-}
-
-const MARK_BYTES: usize = 44;
-const NO_SEGMENT: u64 = u64::MAX;
-
-impl Noted {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(MARK_BYTES);
-        bytes.extend_from_slice(b"PLIMMARK");
-        bytes.extend_from_slice(&self.generation.to_be_bytes());
-        bytes.extend_from_slice(&self.durable_end.get().to_be_bytes());
-        let (segment, position) = self.place.map_or((NO_SEGMENT, 0), |place| {
-            (place.segment.get(), place.position)
-        });
-        bytes.extend_from_slice(&segment.to_be_bytes());
-        bytes.extend_from_slice(&position.to_be_bytes());
-        let crc = crc32fast::hash(&bytes);
-        bytes.extend_from_slice(&crc.to_be_bytes());
-        bytes
+impl Noting {
+    /// Notes in `file`, which is about to be synced, how far the log is durable before that. A hint
+    /// for recovery: failing to note it is no error, the older note stays true.
+    fn carry(&mut self, log: &Shared, file: &Arc<Handle>) {
+        if !file.takes_notes() {
+            return;
+        }
+        if Weak::as_ptr(&self.file) != Arc::as_ptr(file) {
+            self.file = Arc::downgrade(file);
+            self.next = file.free_note();
+        }
+        let noted = self.last.unwrap_or_else(|| noted(log, None));
+        if file.note(self.next, &noted).is_ok() {
+            self.next += 1;
+        }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Fields(bytes);
-        let checked = bytes.get(..MARK_BYTES - 4)?;
-        if fields.take(8).ok()? != b"PLIMMARK" {
-            return None;
-        }
-        let generation = fields.u64().ok()?;
-        let durable_end = fields.offset().ok()?;
-        let segment = fields.u64().ok()?;
-        let position = fields.u64().ok()?;
-        if fields.u32().ok()? != crc32fast::hash(checked) {
-            return None;
-        }
-        let segment = Offset::from_wire(segment.cast_signed());
-        Some(Self {
-            generation,
-            durable_end,
-            place: segment.map(|segment| Place { segment, position }),
-        })
-    }
-
-    /// What the file in `dir` says, if it can be believed.
-    pub(crate) fn read(disk: &dyn Disk, dir: &std::path::Path) -> io::Result<Option<Self>> {
-        match disk.read(&dir.join(layout::DURABLE)) {
-            Ok(bytes) => Ok(Self::decode(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+    /// Notes how far the log is durable now, for whoever opens it after a kill of the process.
+    fn write(&mut self, log: &Shared, place: Option<Place>) {
+        let noted = noted(log, place);
+        self.last = Some(noted);
+        let segments = log.segments.load();
+        let Some(last) = segments.all().last() else {
+            return;
+        };
+        // Held open beside the segment that is written, so that both are closed when it is idle.
+        if let Ok(file) = last.note_file(log.disk(), &log.dir)
+            && write_all_at(&**file, &noted.encode(), 0).is_err()
+        {
+            last.close();
         }
     }
 }
 
-/// Notes how far the log is durable. A hint for recovery: failing to note it is no error, the old
-/// note stays true.
-fn note(log: &Shared, durable_end: Offset, place: Option<Place>) {
-    let noted = Noted {
+fn noted(log: &Shared, place: Option<Place>) -> Noted {
+    Noted {
         generation: log.generation.load(Ordering::Acquire),
-        durable_end,
+        durable_end: log.durable_end(),
         place,
-    };
-    let segments = log.segments.load();
-    let Some(last) = segments.all().last() else {
-        return;
-    };
-    // Held open beside the segment that is written, so that both are closed when it is idle.
-    if let Ok(file) = last.note_file(log.disk(), &log.dir)
-        && write_all_at(&**file, &noted.encode(), 0).is_err()
-    {
-        last.close();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_note_round_trips_and_every_flipped_bit_is_noticed() {
-        let noted = Noted {
-            generation: 3,
-            durable_end: Offset::new(77),
-            place: Some(Place {
-                segment: Offset::new(50),
-                position: 4096,
-            }),
-        };
-        let bytes = noted.encode();
-        assert_eq!(bytes.len(), MARK_BYTES);
-        assert_eq!(Noted::decode(&bytes), Some(noted));
-        for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Noted::decode(&flipped), None, "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn a_note_without_a_place_round_trips() {
-        let noted = Noted {
-            generation: 0,
-            durable_end: Offset::ZERO,
-            place: None,
-        };
-        assert_eq!(Noted::decode(&noted.encode()), Some(noted));
     }
 }

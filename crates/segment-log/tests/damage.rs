@@ -12,11 +12,13 @@ use common::disk::TestDisk;
 use common::*;
 use plimsoll_record_batch::Batches;
 use plimsoll_segment_log::{
-    DamageKind, LogConfig, LogHost, Minimum, OpenError, Opened, ReadError, SideFile, open,
+    DamageKind, FRONT_BYTES, LogConfig, LogHost, Minimum, OpenError, Opened, ReadError, SideFile,
+    open,
 };
 use plimsoll_types::{LeaderEpoch, Offset};
 
 const DIR: &str = "/data/log";
+const FRONT: usize = 4096;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -154,7 +156,12 @@ fn no_flipped_bit_is_ever_served_or_costs_more_than_its_interval() {
     let (files, whole) = workload();
     let mut random = Random(7);
     for (path, content) in &files {
-        for at in 0..content.len() {
+        let is_segment = path.extension().is_some_and(|end| end == "log");
+        for (at, byte) in content.iter().enumerate() {
+            // Most of a front is zeros that nobody looks at.
+            if is_segment && at < FRONT && *byte == 0 && at % 64 != 0 {
+                continue;
+            }
             let bit = random.below(8);
             let mut broken = files.clone();
             broken.get_mut(path).unwrap()[at] ^= 1 << bit;
@@ -291,7 +298,7 @@ fn a_torn_tail_is_cut_and_a_flipped_bit_below_the_durable_end_is_not() {
         .unwrap();
     // Behind the durable end: half a batch.
     let mut torn = files.clone();
-    let used = used_bytes(&files);
+    let used = FRONT + used_bytes(&files);
     let half = whole[0][..40].to_vec();
     let bytes = torn.get_mut(tail).unwrap();
     bytes.truncate(used);
@@ -317,7 +324,7 @@ fn a_log_with_damage_goes_on_behind_it_and_reports_it_again() {
         .rfind(|p| p.extension().is_some_and(|e| e == "log"))
         .unwrap()
         .clone();
-    let used = used_bytes(&files);
+    let used = FRONT + used_bytes(&files);
     files.get_mut(&tail).unwrap()[used - 1] ^= 1;
     let disk = disk_of(&files);
     let mut log = open_on(&disk).unwrap();
@@ -367,8 +374,8 @@ fn bit_flipped_in_a_sealed_segment_while_the_log_is_up_is_not_served() {
         .open(file)
         .unwrap();
     let mut byte = [0];
-    file.read_exact_at(&mut byte, 70).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], 70).unwrap();
+    file.read_exact_at(&mut byte, FRONT_BYTES + 70).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], FRONT_BYTES + 70).unwrap();
     let (_, damaged) = read_around(&log, "a live log");
     assert_eq!(damaged.len(), 1);
     assert!(sealed.base <= damaged[0].0 && damaged[0].1 <= sealed.end);
@@ -392,7 +399,7 @@ fn bit_flipped_after_it_was_verified_and_served_is_not_served_again() {
     let file = options.unwrap();
     let mut byte = [0];
     // In the records of its third batch, behind the first interval.
-    let at = 80 + 2 * whole[0].1.len() as u64;
+    let at = FRONT_BYTES + 80 + 2 * whole[0].1.len() as u64;
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
     let third = sealed.base + 4;

@@ -136,7 +136,11 @@ fn short_writes_are_gone_on_with() {
 fn a_write_that_stops_in_the_middle_is_cut_at_the_next_start() {
     let disk = disk();
     let mut log = open_on(&disk);
-    let before = fill(&mut log);
+    fill(&mut log);
+    // Into a new segment, so that its front is not what is written next.
+    log.writer.roll();
+    log.writer.append(EPOCH, &[batch(&[b"a"])]).unwrap();
+    let before = read_all(&log.reader).unwrap().len();
     log.sync.sync().unwrap();
     let mut first = true;
     disk.inject(move |step, extension| match (step, extension) {

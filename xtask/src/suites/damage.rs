@@ -83,9 +83,19 @@ pub(super) fn write_at(file: &Path, at: u64, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// What of a segment's file is batches: all that is behind its front, if it has one.
+fn batches(file: &[u8]) -> &[u8] {
+    if file.starts_with(b"PLIMSEGM") {
+        file.get(4096..).unwrap_or_default()
+    } else {
+        file
+    }
+}
+
 /// The bytes of a segment's first batch: offset (8), length (4), then as many as the length tells.
 pub(super) fn first_batch(file: &Path) -> Result<Vec<u8>> {
     let bytes = fs::read(file)?;
+    let bytes = batches(&bytes);
     let length = bytes
         .get(8..12)
         .context("the file is too short for a batch")?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use plimsoll_broker::Hosted;
 use plimsoll_health::Disk;
 use plimsoll_partition::Partition;
+use plimsoll_segment_log::FRONT_BYTES;
 use plimsoll_types::{NodeId, Offset};
 
 use crate::replication::{in_sync, produce_somewhere, same_everywhere};
@@ -63,7 +64,7 @@ fn segment(dir: &Path) -> std::fs::File {
 }
 
 fn flip_bit(file: &std::fs::File, at: u64) {
-    let mut byte = [0];
+    let (mut byte, at) = ([0], FRONT_BYTES + at);
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 8], at).unwrap();
 }

@@ -17,6 +17,7 @@ use crate::layout::{Name, TEMPORARY};
 use crate::log::Shared;
 use crate::scan::{Found, Look, Scan};
 use crate::segment::{Extent, Segment, Stage};
+use crate::segment_file::SegmentFile;
 
 /// Written at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -65,7 +66,7 @@ impl Gap {
 /// A cleaned segment being written.
 pub(super) struct Output {
     pub(super) base: Offset,
-    file: Box<dyn DiskFile>,
+    file: SegmentFile,
     buffer: Vec<u8>,
     /// Where the buffer goes.
     written: u64,
@@ -80,7 +81,10 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn create(compaction: &Compaction, base: Offset) -> io::Result<Self> {
         let log = &compaction.log;
-        let file = log.disk().open(&temporary(log, base), OpenFile::Replace)?;
+        let path = temporary(log, base);
+        let file = SegmentFile::create(log.disk(), &path, OpenFile::Replace)?;
+        // No note: what it is made of is below the recovery point.
+        file.begin()?;
         let interval = log.config.load().index_interval_bytes;
         Ok(Self {
             base,
@@ -161,7 +165,7 @@ impl Output {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        write_all_at(&*self.file, &self.buffer, self.written)?;
+        write_all_at(&self.file, &self.buffer, self.written)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
@@ -203,7 +207,7 @@ impl Output {
 
     fn read_back(&self, end: Offset) -> Result<(), CompactionError> {
         let unverified = CompactionError::Unverified { base: self.base };
-        let scan = Scan::new(&*self.file, Look::Checksums, 0, self.written);
+        let scan = Scan::new(&self.file, Look::Checksums, 0, self.written);
         let mut scan = scan.map_err(io_error(self.base))?;
         let (mut batches, mut expected) = (0, self.base);
         loop {

@@ -58,9 +58,9 @@ impl Anew {
         }
         let file = match self.file.take() {
             Some(file) => file,
-            None => disk.open(&self.path, OpenFile::Write)?,
+            None => Handle::open(disk, &self.path, OpenFile::Write)?,
         };
-        let written = write_all_at(&*file, &self.pending, self.at);
+        let written = write_all_at(&file, &self.pending, self.at);
         self.file = Some(file);
         self.pending.clear();
         written

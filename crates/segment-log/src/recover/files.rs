@@ -13,13 +13,14 @@ use super::{OpenError, Recovery, io_error, lost};
 use crate::checkpoint::Checkpoint;
 use crate::config::Identity;
 use crate::damage::DamageKind;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile, OpenFile};
 use crate::epochs_file;
 use crate::format::Unreadable;
 use crate::layout::{CHECKPOINT, DURABLE, META, Name};
 use crate::meta;
+use crate::noted::{Noted, Place};
 use crate::segment::{Extent, Segment};
-use crate::sync::{Noted, Place};
+use crate::segment_file::{FRONT_BYTES, SegmentFile};
 
 /// A directory with a log in it.
 pub(super) struct Found {
@@ -28,6 +29,7 @@ pub(super) struct Found {
     temporary: Vec<String>,
     checkpoint: Option<Checkpoint>,
     pub(super) checkpoint_lost: bool,
+    /// In the `durable` file.
     noted: Option<Noted>,
 }
 
@@ -130,20 +132,27 @@ pub(super) fn plan(
         finish_cut(disk, dir, &checkpoint, &mut names)?;
         report.leftovers += 1;
     }
-    let noted = found
-        .noted
-        .filter(|noted| !known || noted.generation == checkpoint.generation);
+    let scan = names.iter().filter_map(|name| match name {
+        Name::Segment(base) if *base >= checkpoint.tail_base => Some(*base),
+        _ => None,
+    });
+    let scan: Vec<_> = scan.collect();
+    let mut notes: Vec<_> = found.noted.into_iter().collect();
+    for base in &scan {
+        let path = Name::Segment(*base).path(dir);
+        let file = SegmentFile::open(disk, &path, OpenFile::Read)?;
+        notes.extend(file.notes().into_iter().flatten());
+    }
+    // Without a checkpoint the last cut is the one that is noted last.
+    notes.retain(|noted| !known || noted.generation == checkpoint.generation);
+    let noted = notes.into_iter().max_by_key(Noted::rank);
     let mut durable_end = noted.map_or(Offset::ZERO, |noted| noted.durable_end);
     if !known {
         // Nobody knows. What was rolled was most likely durable: better to report than to cut.
         durable_end = durable_end.max(last_base(&names));
     }
-    let scan = names.iter().filter_map(|name| match name {
-        Name::Segment(base) if *base >= checkpoint.tail_base => Some(*base),
-        _ => None,
-    });
     Ok(Plan {
-        scan: scan.collect(),
+        scan,
         durable_end: durable_end.max(checkpoint.recovery_point),
         sealed_below: if known {
             checkpoint.tail_base
@@ -224,7 +233,7 @@ fn finish_swap(
             .map(|e| e.max_timestamp)
             .max()
             .unwrap_or(Timestamp::NONE);
-        let bytes = disk.file_bytes(&swap.path(dir))?;
+        let bytes = SegmentFile::open(disk, &swap.path(dir), OpenFile::Read)?.bytes()?;
         checkpoint.sealed.retain(|extent| !covered(extent));
         let at = checkpoint
             .sealed
@@ -268,7 +277,8 @@ pub(super) fn check_sealed(
     report: &mut Recovery,
 ) -> io::Result<()> {
     for segment in sealed.iter().filter(|segment| segment.bytes() > 0) {
-        let kind = match disk.file_bytes(&segment.name().path(dir)) {
+        let path = segment.name().path(dir);
+        let kind = match bytes_behind_front(disk, &path, segment.bytes()) {
             Ok(bytes) if bytes >= segment.bytes() => continue,
             Ok(bytes) => (DamageKind::Short, bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (DamageKind::Missing, 0),
@@ -284,6 +294,16 @@ pub(super) fn check_sealed(
         ));
     }
     Ok(())
+}
+
+/// How much there is for batches, at least, in a file of which `wanted` are needed. Opened only if
+/// its length leaves a doubt.
+fn bytes_behind_front(disk: &dyn Disk, path: &Path, wanted: u64) -> io::Result<u64> {
+    let all = disk.file_bytes(path)?;
+    if all >= wanted + FRONT_BYTES {
+        return Ok(all - FRONT_BYTES);
+    }
+    SegmentFile::open(disk, path, OpenFile::Read)?.bytes()
 }
 
 /// Takes away what no step needs any more.

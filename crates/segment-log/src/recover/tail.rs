@@ -109,6 +109,8 @@ struct Part {
     first_timestamp: Option<Timestamp>,
     /// Something behind `bytes` is neither a batch of this log nor zeros.
     torn: bool,
+    /// The durable end can be noted in it.
+    takes_notes: bool,
     /// What was written once more, if anything was: the first sync includes it.
     written: Option<Handle>,
 }
@@ -189,14 +191,14 @@ impl Scanner<'_> {
     /// Scans the file of segment `base`, whose part of the log ends at the latest where `next`
     /// begins.
     fn scan_file(&mut self, base: Offset, next: Option<Offset>) -> io::Result<Part> {
-        let file = self
-            .disk()
-            .open(&Name::Segment(base).path(self.dir), OpenFile::Read)?;
+        let path = Name::Segment(base).path(self.dir);
+        let file = Handle::open(self.disk(), &path, OpenFile::Read)?;
         let mut part = self.believed(base, file.bytes()?)?;
-        self.walk_known(&mut part, &*file)?;
+        part.takes_notes = file.takes_notes();
+        self.walk_known(&mut part, &file)?;
         let position = part.bytes;
-        let mut scan = Scan::new(&*file, Look::Checksums, position, u64::MAX)?;
-        let mut anew = Anew::new(Name::Segment(base).path(self.dir));
+        let mut scan = Scan::new(&file, Look::Checksums, position, u64::MAX)?;
+        let mut anew = Anew::new(path);
         loop {
             let found = scan.next()?;
             if let Found::Batch(batch) = &found
@@ -215,7 +217,7 @@ impl Scanner<'_> {
                 part.torn = !matches!(found, Found::End);
                 break;
             };
-            if !self.resume(&mut part, &mut scan, &*file, next, kind)? {
+            if !self.resume(&mut part, &mut scan, &file, next, kind)? {
                 break;
             }
         }
@@ -241,7 +243,7 @@ impl Scanner<'_> {
         &mut self,
         part: &mut Part,
         scan: &mut Scan<'_>,
-        file: &dyn DiskFile,
+        file: &Handle,
         next: Option<Offset>,
         kind: DamageKind,
     ) -> io::Result<bool> {
@@ -332,6 +334,7 @@ impl Scanner<'_> {
             growing,
             first_timestamp: None,
             torn: false,
+            takes_notes: false,
             written: None,
         })
     }
@@ -347,7 +350,7 @@ impl Scanner<'_> {
     }
 
     /// Indexes what lies between the last believed entry and the recovery point, by headers.
-    fn walk_known(&mut self, part: &mut Part, file: &dyn DiskFile) -> io::Result<()> {
+    fn walk_known(&mut self, part: &mut Part, file: &Handle) -> io::Result<()> {
         let known = self.known_bytes(part.base);
         if known == 0 {
             return Ok(());
@@ -406,12 +409,19 @@ impl Scanner<'_> {
         if part.file_bytes > part.bytes {
             if part.torn {
                 let path = Name::Segment(part.base).path(self.dir);
-                self.disk()
-                    .open(&path, OpenFile::Write)?
-                    .set_bytes(part.bytes)?;
+                Handle::open(self.disk(), &path, OpenFile::Write)?.set_bytes(part.bytes)?;
             }
             // Zeros stay until the log is written again: a start should not wait for the disk.
-            self.out.shorten_before_append = true;
+            self.out.shorten_before_append = part.takes_notes;
+        }
+        if !part.takes_notes {
+            // Written by a build that knew no front, or never synced: the next append begins
+            // another. One that holds nothing would keep its name from that.
+            return if part.bytes > 0 {
+                self.seal(part)
+            } else {
+                Ok(())
+            };
         }
         self.mark_dirty(&mut part)?;
         // What is there now is verified once, apart from what comes.
@@ -440,9 +450,13 @@ impl Scanner<'_> {
                 Some(file) => file,
                 None => {
                     let path = Name::Segment(part.base).path(self.dir);
-                    self.disk().open(&path, OpenFile::Write)?
+                    Handle::open(self.disk(), &path, OpenFile::Write)?
                 }
             };
+            if file.takes_notes() {
+                // As the batches were: a sync that failed may have dropped it.
+                file.begin()?;
+            }
             self.out.dirty.add(&Arc::new(file));
             self.out.dirty.dir = true;
             self.out.dirty.parent = true;

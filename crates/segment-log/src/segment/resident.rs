@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::disk::{Disk, OpenFile};
+use crate::disk::{Disk, DiskFile, OpenFile};
 use crate::host::LogHost;
 use crate::index::Index;
 use crate::map::SegmentMap;
@@ -81,7 +81,7 @@ impl Segment {
             // With a map once more: nothing else became to be verified.
             Some(before) if is_mapped => (Arc::clone(&before.index), Arc::clone(&before.verified)),
             _ => {
-                let index = self.load_index(host.disk(), dir, &*file, interval_bytes)?;
+                let index = self.load_index(host.disk(), dir, &file, interval_bytes)?;
                 // Its index file too may have become another's by now.
                 self.check_in_log()?;
                 let old = index.last_where(|e| u64::from(e.position) < trusted_from);
@@ -116,7 +116,7 @@ impl Segment {
             let stage = self.stage.load(Ordering::SeqCst);
             // A file that lost a name has the next: the stage is told after the rename.
             for name in (0..=stage).rev().map(|stage| self.name_at(stage)) {
-                let opened = disk.open(&name.path(dir), OpenFile::Read);
+                let opened = Handle::open(disk, &name.path(dir), OpenFile::Read);
                 self.check_in_log()?;
                 match opened {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}

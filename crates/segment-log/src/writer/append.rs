@@ -249,7 +249,8 @@ impl LogWriter {
         let reserved = self.reserve(&runs)?;
         for (run, place) in runs.iter().zip(&reserved) {
             let batches = placed.get(run.batches.clone()).unwrap_or_default();
-            if let Err(error) = write_batches(&**place.file, batches, run.at) {
+            let front = place.fresh.as_ref().map_or(Ok(()), |_| place.file.begin());
+            if let Err(error) = front.and_then(|()| write_batches(&*place.file, batches, run.at)) {
                 return Err(self.log.fail(FailedStep::Write, &error).into());
             }
         }
@@ -351,7 +352,7 @@ impl LogWriter {
             (begins, _) => {
                 let segment = Arc::new(Segment::empty(begins.unwrap_or(self.log.log_end())));
                 let path = segment.name().path(dir);
-                let file = host.disk().open(&path, OpenFile::CreateNew)?;
+                let file = Handle::create(host.disk(), &path, OpenFile::CreateNew)?;
                 (segment.hold(host, file), Some(segment), 0)
             }
         };

@@ -27,6 +27,7 @@ pub use truncate::TruncateError;
 use crate::checkpoint::Checkpoint;
 use crate::config::LogConfig;
 use crate::damage::{FailedStep, Poisoned};
+use crate::disk::DiskFile;
 use crate::epochs::{EpochEntry, EpochVector};
 use crate::epochs_file;
 use crate::index_builder::IndexBuilder;

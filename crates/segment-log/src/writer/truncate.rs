@@ -22,7 +22,8 @@ use crate::producers::ProducerStates;
 use crate::rebuild;
 use crate::scan::{Found, Look, Scan};
 use crate::segment::{Extent, Segment};
-use crate::sync::LogSync;
+use crate::segment_file::SegmentFile;
+use crate::sync::{LogSync, Noting};
 use crate::upkeep::{Capture, UpkeepError};
 
 /// Why the log was not cut.
@@ -69,7 +70,8 @@ impl LogWriter {
         }
         .sync()?;
         let _upkeep = log.upkeep.lock();
-        let _syncing = log.syncing.lock();
+        let mut noting = log.syncing.lock();
+        *noting = Noting::default();
         let cut = self.cut(to).map_err(|error| self.broken(&error))?;
         // What the cut leaves may end below a log start that lies inside its last batch.
         let start = log_start.min(cut.end);
@@ -103,7 +105,8 @@ impl LogWriter {
         self.stage_nothing().run()?;
         let log = Arc::clone(&self.log);
         let _upkeep = log.upkeep.lock();
-        let _syncing = log.syncing.lock();
+        let mut noting = log.syncing.lock();
+        *noting = Noting::default();
         let cut = Cut {
             end: start,
             kept: Vec::new(),
@@ -157,11 +160,9 @@ impl LogWriter {
 
     /// What of `segment` lies before `to`: whole batches only.
     fn extent_to(&self, segment: &Arc<Segment>, to: Offset) -> io::Result<Extent> {
-        let file = self
-            .log
-            .disk()
-            .open(&segment.name().path(&self.log.dir), OpenFile::Read)?;
-        let mut scan = Scan::new(&*file, Look::Headers, 0, segment.bytes())?;
+        let path = segment.name().path(&self.log.dir);
+        let file = SegmentFile::open(self.log.disk(), &path, OpenFile::Read)?;
+        let mut scan = Scan::new(&file, Look::Headers, 0, segment.bytes())?;
         let mut extent = Extent {
             base: segment.base,
             end: to,
