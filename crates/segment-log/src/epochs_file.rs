@@ -5,8 +5,10 @@
 //! header  0 "PLIM"  4 "EPOC"  8 version u32  12 CRC-32 of 0..12
 //! entry   0 epoch u32   4 start u64   12 CRC-32 of 0..12
 //! ```
-//! A new epoch is appended and synced; anything else replaces the file. An entry that does not
-//! check ends what is believed; the batches of the log then tell the rest.
+//! A new epoch is appended and synced; anything else replaces the file. Once a sync of it failed,
+//! and after each opening, as it may have failed before, the file is replaced before anything relies
+//! on it: the system may hold an entry for written that never was. An entry that does not check ends
+//! what is believed; the batches of the log then tell the rest.
 
 use std::io;
 use std::path::Path;

@@ -236,6 +236,56 @@ fn a_failed_epoch_is_not_half_begun() {
     assert_eq!(open_on(&disk).reader.epochs().latest(), Some(next));
 }
 
+#[test]
+fn an_epoch_whose_sync_failed_is_written_anew_before_its_batches() {
+    let disk = disk();
+    let mut log = open_on(&disk);
+    fill(&mut log);
+    log.sync.sync().unwrap();
+    fail(&disk, Step::Sync, "", EIO);
+    let next = plimsoll_types::LeaderEpoch::new(2);
+    assert!(matches!(
+        log.writer.assign_epoch(next),
+        Err(AppendError::Poisoned(_))
+    ));
+    assert!(log.writer.assign_epoch(next).is_err(), "not tried again");
+    disk.inject(|_, _| None);
+    drop(log);
+    // The system has the entry in memory, and takes it for written.
+    let mut log = open_on(&disk);
+    assert_eq!(log.reader.epochs().latest(), Some(next));
+    log.writer.append(next, &[batch(&[b"x"])]).unwrap();
+    log.sync.sync().unwrap();
+    let written = values(&log.reader);
+    drop(log);
+    let log = open_on(&without_power(&disk));
+    assert!(log.recovery.damage.is_empty() && log.recovery.cut.is_none());
+    assert_eq!(log.reader.epochs().latest(), Some(next));
+    assert_eq!(values(&log.reader), written);
+}
+
+#[test]
+fn an_epoch_that_found_no_room_is_not_in_the_file_beside_older_batches() {
+    let disk = disk();
+    let mut log = open_on(&disk);
+    fill(&mut log);
+    fail(&disk, Step::Sync, "", ENOSPC);
+    let next = plimsoll_types::LeaderEpoch::new(5);
+    assert!(matches!(
+        log.writer.assign_epoch(next),
+        Err(AppendError::NoSpace { .. })
+    ));
+    disk.inject(|_, _| None);
+    log.writer.append(EPOCH, &[batch(&[b"x"])]).unwrap();
+    log.sync.sync().unwrap();
+    let written = values(&log.reader);
+    drop(log);
+    let log = open_on(&disk);
+    assert!(log.recovery.damage.is_empty() && log.recovery.cut.is_none());
+    assert_eq!(log.reader.epochs().latest(), Some(EPOCH));
+    assert_eq!(values(&log.reader), written);
+}
+
 /// A log of several sealed segments in a directory, and a tail.
 fn on_disk(disk: Arc<dyn Disk>, dir: &Path) -> Opened {
     let host = LogHost::on(disk, 16);

@@ -245,6 +245,7 @@ impl LogWriter {
             return Ok(());
         }
         self.ensure_dir().map_err(|error| self.refused(error))?;
+        self.settle_epochs()?;
         let runs = self.plan(placed);
         let reserved = self.reserve(&runs)?;
         for (run, place) in runs.iter().zip(&reserved) {

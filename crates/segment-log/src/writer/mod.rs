@@ -50,6 +50,9 @@ pub struct LogWriter {
     captured: Option<(Offset, Arc<ProducerStates>)>,
     /// Entries of the epochs file, if it has exactly the vector's.
     epochs_in_file: Option<usize>,
+    /// What the epochs file says may not be the vector, or not be durable: a sync of it failed, in
+    /// this process or perhaps in the one before. It is replaced before anything relies on it.
+    epochs_in_doubt: bool,
     high_watermark: Offset,
     pub(crate) cleaned_to: Offset,
     /// The tail's file may hold something behind its batches: it must be cut and synced before it
@@ -78,6 +81,7 @@ pub(crate) struct WriterStart {
     pub(crate) tail: Option<Tail>,
     pub(crate) producers: ProducerStates,
     pub(crate) epochs_in_file: Option<usize>,
+    pub(crate) epochs_in_doubt: bool,
     pub(crate) high_watermark: Offset,
     pub(crate) cleaned_to: Offset,
     pub(crate) shorten_before_append: bool,
@@ -93,6 +97,7 @@ impl LogWriter {
             producers: start.producers,
             captured: None,
             epochs_in_file: start.epochs_in_file,
+            epochs_in_doubt: start.epochs_in_doubt,
             high_watermark: start.high_watermark,
             cleaned_to: start.cleaned_to,
             shorten_before_append: start.shorten_before_append,
@@ -197,7 +202,7 @@ impl LogWriter {
                     got: entry.epoch,
                 });
             }
-            Some(latest) if latest == entry.epoch => return Ok(()),
+            Some(latest) if latest == entry.epoch => return self.settle_epochs(),
             _ => {}
         }
         let mut vector = EpochVector::clone(&current);
@@ -218,16 +223,28 @@ impl LogWriter {
     ) -> io::Result<()> {
         let (disk, dir) = (self.log.disk(), self.log.dir.as_path());
         let entries = vector.entries().len();
-        match (appended, self.epochs_in_file) {
-            (Some(entry), Some(written)) if written + 1 == entries => {
-                // In doubt until it is done: another attempt begins with a new file.
-                self.epochs_in_file = None;
+        let in_file = self.epochs_in_file.take();
+        // Until it is done: another attempt begins with a new file.
+        let before = std::mem::replace(&mut self.epochs_in_doubt, true);
+        match (appended, in_file) {
+            (Some(entry), Some(written)) if written + 1 == entries && !before => {
                 epochs_file::append(disk, dir, entry, written)?;
             }
             _ => epochs_file::rewrite(disk, dir, vector)?,
         }
         self.epochs_in_file = Some(entries);
+        self.epochs_in_doubt = false;
         Ok(())
+    }
+
+    /// Replaces the epochs file by the vector, durably, if it is in doubt.
+    fn settle_epochs(&mut self) -> Result<(), AppendError> {
+        if !self.epochs_in_doubt || !self.log.has_dir.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let vector = self.log.epochs.load_full();
+        self.write_epochs(&vector, None)
+            .map_err(|error| self.refused(error))
     }
 
     /// Makes the directory durable with the identity and a first checkpoint in it, once in the

@@ -68,10 +68,9 @@ impl LogWriter {
         }
         adopted.start_at(self.log_start());
         if adopted == *current {
-            return Ok(());
+            return Ok(self.settle_epochs()?);
         }
         if self.log.has_dir.load(Ordering::Acquire) {
-            self.epochs_in_file = None;
             self.write_epochs(&adopted, None)
                 .map_err(|error| self.refused(error))?;
         }

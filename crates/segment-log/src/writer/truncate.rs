@@ -226,6 +226,7 @@ impl LogWriter {
         self.publish_cut(&cut, log_start);
         epochs_after(&log, &cut)?;
         self.epochs_in_file = Some(cut.epochs.entries().len());
+        self.epochs_in_doubt = false;
         remove_gone(disk, dir, &cut)?;
         // Only from here on may a segment take one of the names.
         checkpoint.cutting = false;
