@@ -12,7 +12,7 @@ use plimsoll_broker::{
 };
 use plimsoll_controller::{Limits, NodeDefaults};
 use plimsoll_segment_log::{DataDir, FlushPool, NodeIdentity};
-use plimsoll_types::NodeId;
+use plimsoll_types::{Monotonic, NodeId};
 
 use crate::disk::SimDisk;
 use crate::faults::{self, Count};
@@ -239,7 +239,8 @@ impl World {
         // Its connections are closed by its machine: the others find out at once.
         for (other, process) in self.net.processes() {
             if self.net.is_open(node, other) && self.net.is_open(other, node) {
-                process.broker.suspect(id(node), self.kernel.now());
+                let asked = Monotonic::from_start(self.kernel.now());
+                process.broker.suspect(id(node), asked);
             }
         }
     }
