@@ -112,8 +112,13 @@ impl Cursor {
         if self.resident.verified.has(self.interval) {
             return Ok(());
         }
+        self.verify_now(range)
+    }
+
+    /// Verifies `range`, the interval that the position is in, as it lies on the disk now.
+    fn verify_now(&mut self, range: Range<u64>) -> Result<(), Fault> {
         let bytes = self.load(range.clone()).map_err(|kind| Fault {
-            position: self.position,
+            position: range.start,
             from: self.segment.base,
             kind,
         })?;
@@ -123,7 +128,7 @@ impl Cursor {
             epochs: &self.epochs,
             verified: &self.resident.verified,
         };
-        verifier.verify(self.interval, self.position, &bytes)?;
+        verifier.verify(self.interval, range.start, &bytes)?;
         if self.checked.end == range.start {
             self.checked.end = range.end;
         } else {
@@ -251,8 +256,18 @@ impl Cursor {
             .ok_or_else(|| self.fault(position, DamageKind::Short))
     }
 
-    /// The batch at the position with its body.
+    /// The batch at the position with its body, verified as it lies on the disk now: who asks for it
+    /// may make another batch of it, with a checksum of its own.
     pub(crate) fn whole(&mut self) -> Result<Option<Batch<'_>>, Damage> {
+        if self.batch()?.is_none() {
+            return Ok(None);
+        }
+        if self.map(self.position).is_none() && !self.checked.contains(&self.position) {
+            let start = self.resident.index.start(self.interval);
+            let start = start.map_or(0, |start| u64::from(start.position));
+            self.fault = self.verify_now(start..self.interval_end).err();
+        }
+        // Once more: it may have been read anew.
         let Some(header) = self.batch()? else {
             return Ok(None);
         };

@@ -25,8 +25,20 @@ impl Compaction {
     /// be used meanwhile.
     ///
     /// # Errors
-    /// See [`CompactionError`]. What was written is taken away again.
+    /// See [`CompactionError`]. What was written is taken away again; damage is remembered, and not
+    /// served from then on.
     pub fn run(self) -> Result<Compacted, CompactionError> {
+        let log = Arc::clone(&self.log);
+        let done = self.clean();
+        if let Err(CompactionError::Damaged(damage)) = &done
+            && damage.until > log.log_start()
+        {
+            log.note_damage(*damage);
+        }
+        done
+    }
+
+    fn clean(self) -> Result<Compacted, CompactionError> {
         let (keys, cleaned_to) = self.map_keys()?;
         let mut work = Work {
             groups: Vec::new(),
