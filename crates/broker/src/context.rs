@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use plimsoll_partition::Partition;
-use plimsoll_types::{Monotonic, NodeId};
+use plimsoll_partition::{Lease, Partition};
+use plimsoll_types::{Monotonic, NodeId, PartitionKey};
 use plimsoll_wire::Str;
 
 use crate::Broker;
 use crate::catalog::{Catalog, HostedTopic, LookupError};
-use crate::cluster::Trust;
+use crate::cluster::{SESSION, Trust};
 use crate::connection::Connection;
 
 /// One request's surroundings.
@@ -46,10 +46,33 @@ impl Context {
         }
     }
 
-    /// Whether this node may vouch alone for what it knows of a partition that it leads: the
-    /// controller hears it, or its followers granted it the lease.
+    /// Invariant R9: a leader vouches alone for what it knows of a partition only while nobody else
+    /// can lead it. That the controller hears this node is no proof of that: it may have given the
+    /// leadership to a follower, of which the metadata is on its way here. Who counts grants the
+    /// lease, and does not lead before that is over or given back.
     pub(crate) fn may_vouch(&self, partition: &Partition) -> bool {
-        self.broker.trust() == Trust::Full || partition.lease_until() > self.now()
+        let Some(member) = &self.broker.member else {
+            return true;
+        };
+        let now = self.now();
+        let heard = || member.session.is_heard(now, SESSION);
+        let holds = |lease: Lease| lease.holds(now, lease.if_heard && heard());
+        if holds(partition.lease()) {
+            return true;
+        }
+        let id = partition.id();
+        let key = PartitionKey {
+            topic: id.topic_id,
+            index: id.index,
+        };
+        self.broker.host.replicas.renew_lease(key, now);
+        holds(partition.lease())
+    }
+
+    /// Whether this node need not send a client elsewhere, though it cannot vouch for the partition
+    /// at this moment: the controller hears it, and what it takes can be committed.
+    pub(crate) fn may_commit(&self, partition: &Partition) -> bool {
+        self.broker.trust() == Trust::Full && partition.watermarks().min_isr_met()
     }
 
     /// This node.

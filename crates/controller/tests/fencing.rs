@@ -134,9 +134,14 @@ fn damage_counts_as_loss_whatever_the_end() {
     let mut image = cluster(3);
     create_on(&mut image, &[1, 2, 3], &[MIN_2]);
     fence(&mut image, node(3));
-    let mut wish = registration(2, 2);
-    wish.damaged.insert(KEY);
-    start(&mut image, &wish);
+    fence(&mut image, node(1));
+    restart(&mut image, 2, 2, Shutdown::Clean);
+    // It says so before it is unfenced.
+    let records = rules::report_corrupt(&image, node(2), epoch(&image, node(2)), &[KEY]);
+    apply(&mut image, records);
+    unfence(&mut image, node(2));
+    assert_eq!(members(&image), (vec![], vec![1], None));
+    unfence(&mut image, node(1));
     assert_eq!(members(&image), (vec![1], vec![], Some(1)));
 }
 

@@ -158,13 +158,16 @@ fn lowering_min_isr_to_what_is_in_sync_ends_the_elr() {
 }
 
 #[test]
-fn raising_min_isr_ends_the_elr_unless_nobody_leads() {
+fn raising_min_isr_leaves_the_elr_as_it_is() {
     let mut image = three();
     propose(&mut image, &[1, 2]);
     propose(&mut image, &[1]);
     let mut leaderless = image.clone();
     set_min_isr(&mut image, "3");
-    assert!(partition(&image).elr.is_empty());
+    assert_eq!(partition(&image).elr.to_vec(), nodes(&[2]));
+    // The leader goes, and who has all that was committed leads.
+    fence(&mut image, node(1));
+    assert_eq!(partition(&image).leader, Some(node(2)));
     fence(&mut leaderless, node(2));
     fence(&mut leaderless, node(1));
     set_min_isr(&mut leaderless, "3");

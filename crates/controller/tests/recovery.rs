@@ -122,3 +122,54 @@ fn nothing_is_recovered_that_is_led() {
     image = cluster(1);
     assert_eq!(recoveries_wanted(&image).count(), 0);
 }
+
+#[test]
+fn who_went_down_at_the_same_time_is_remembered_and_the_best_of_all_leads() {
+    let mut image = cluster(3);
+    let configs = [
+        ("min.insync.replicas", "1"),
+        ("durability", "os"),
+        ("unclean.recovery.strategy", "balanced"),
+    ];
+    create_on(&mut image, &[1, 2, 3], &configs);
+    // All machines lose power at once; the controller hears of them one by one.
+    for id in [1, 2, 3] {
+        let wish = RegisterNode {
+            shutdown: Shutdown::Lossy,
+            ..registration(id, 2)
+        };
+        let records = rules::register_node(&image, &wish);
+        apply(&mut image, records);
+    }
+    let after = partition(&image);
+    assert!(after.isr.is_empty() && after.elr.is_empty());
+    assert_eq!(after.last_known_elr.to_vec(), common::nodes(&[1, 2, 3]));
+    for id in [2, 3] {
+        unfence(&mut image, node(id));
+    }
+    let two = vec![answer(&image, 2, 0, 5), answer(&image, 3, 0, 6)];
+    assert_eq!(recover(&image, two.clone(), true), vec![], "one is away");
+    unfence(&mut image, node(1));
+    let mut all = two;
+    all.push(answer(&image, 1, 0, 9));
+    let records = recover(&image, all, false);
+    apply(&mut image, Ok(records));
+    assert_eq!(partition(&image).leader, Some(node(1)));
+}
+
+#[test]
+fn who_is_there_is_asked_too_and_may_have_the_best_log() {
+    let mut image = lost(("unclean.recovery.strategy", "balanced"));
+    for id in [1, 2, 3] {
+        unfence(&mut image, node(id));
+    }
+    let wanted: Vec<_> = recoveries_wanted(&image).collect();
+    assert_eq!(wanted[0].ask.len(), 3);
+    let two = vec![answer(&image, 1, 0, 5), answer(&image, 2, 0, 6)];
+    assert_eq!(recover(&image, two.clone(), false), vec![], "it is asked");
+    let mut all = two;
+    all.push(answer(&image, 3, 0, 7));
+    let records = recover(&image, all, false);
+    apply(&mut image, Ok(records));
+    assert_eq!(partition(&image).leader, Some(node(3)));
+}

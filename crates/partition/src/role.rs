@@ -6,14 +6,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use plimsoll_segment_log::{AppendError as LogAppendError, LogWriter};
-use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset};
+use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 
 use crate::Partition;
 use crate::append::Writer;
 use crate::config::Durability;
+use crate::lease::Lease;
 use crate::shared::{Following, describe};
 
 /// What a replica is.
@@ -183,7 +183,7 @@ impl Partition {
             }
             let leso = parts.reader.log_end();
             writer.led = Some(epoch);
-            shared.set_lease(Duration::ZERO);
+            shared.set_lease(Lease::NONE);
             let role = Role::Leader {
                 leader_epoch: epoch,
                 leso,
@@ -243,7 +243,7 @@ impl Partition {
                     got: epoch,
                 });
             }
-            shared.set_lease(Duration::ZERO);
+            shared.set_lease(Lease::NONE);
             shared.begin_course(Some(epoch), Offset::MAX, || {
                 shared.role.store(Arc::new(role));
             });
@@ -267,17 +267,15 @@ impl Partition {
         }
     }
 
-    /// Until when nobody else can lead, as its followers granted it. A change of role takes it
-    /// back.
+    /// Until when nobody else can lead. A change of role takes it back.
     #[must_use]
-    pub fn lease_until(&self) -> Monotonic {
-        let nanos = self.shared().lease.load(Ordering::Acquire);
-        Monotonic::from_start(Duration::from_nanos(nanos))
+    pub fn lease(&self) -> Lease {
+        Lease::of_word(self.shared().lease.load(Ordering::Acquire))
     }
 
-    /// Its followers granted it the lease until `until`.
-    pub fn set_lease(&self, until: Monotonic) {
-        self.shared().set_lease(until.since_start());
+    /// Nobody else can lead but by the end of `lease`.
+    pub fn set_lease(&self, lease: Lease) {
+        self.shared().set_lease(lease);
     }
 }
 

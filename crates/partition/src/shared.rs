@@ -4,7 +4,6 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use plimsoll_segment_log::{FlushPool, FlushTarget, LogHost, LogReader, LogSync};
@@ -12,6 +11,7 @@ use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 use plimsoll_watermark::{Counts, Position, Sealed, TenureStart, Watermarks};
 
 use crate::config::{Durability, PartitionConfig};
+use crate::lease::Lease;
 use crate::partition::PartitionId;
 use crate::role::{IsrRule, Role};
 use crate::tap::Taps;
@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) following: ArcSwapOption<Following>,
     /// Where the leader's log starts, as it says.
     pub(crate) leader_log_start: AtomicU64,
-    /// End of the leader's lease, in nanoseconds of the monotonic clock.
+    /// The leader's lease, as [`Lease::to_word`] has it.
     pub(crate) lease: AtomicU64,
     /// Where scrubbing goes on.
     pub(crate) scrubbed_to: AtomicU64,
@@ -123,9 +123,8 @@ impl Shared {
         why
     }
 
-    pub(crate) fn set_lease(&self, until: Duration) {
-        let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-        self.lease.store(nanos, Ordering::Release);
+    pub(crate) fn set_lease(&self, lease: Lease) {
+        self.lease.store(lease.to_word(), Ordering::Release);
     }
 
     /// Begins a new course as the log is now, in `epoch` or the current one, with the high

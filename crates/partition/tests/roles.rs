@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use common::*;
 use plimsoll_partition::{
-    AppendError, Durability, IsrRule, LeaderTerm, ReadError, ReplicateError, Role, RoleError, Tap,
+    AppendError, Durability, IsrRule, LeaderTerm, Lease, ReadError, ReplicateError, Role,
+    RoleError, Tap,
 };
 use plimsoll_segment_log::Minimum;
 use plimsoll_types::{Monotonic, Offset};
@@ -345,8 +346,8 @@ fn a_lease_ends_with_its_role() {
     let partition = bed.open(config(OS));
     lead(&partition, 1, IsrRule::alone());
     let until = Monotonic::from_start(std::time::Duration::from_millis(77));
-    partition.set_lease(until);
-    assert_eq!(partition.lease_until(), until);
+    partition.set_lease(Lease::granted(until));
+    assert_eq!(partition.lease(), Lease::granted(until));
     partition.become_follower(epoch(2), None).unwrap();
-    assert_eq!(partition.lease_until(), Monotonic::default());
+    assert_eq!(partition.lease(), Lease::NONE);
 }

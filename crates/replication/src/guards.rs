@@ -40,11 +40,14 @@ pub(crate) enum Guard {
     MetadataGoesForward,
     /// Members of the ELR count while the high watermark may move.
     EligibleLeadersCount,
+    /// And until the metadata says that they are none: an answer may have been decided by a higher
+    /// min ISR than is known here.
+    EligibleAwaitMetadata,
     /// The watchdog and retention reset nobody who may be elected without loss.
     ResetSparesMembers,
     /// The lease is as old as the oldest echo of whoever counts.
     LeaseByOldestEcho,
-    /// Below min ISR, where a member of the ELR may be elected, no follower's echo is a lease.
+    /// Below min ISR, where a member of the ELR may be elected, no follower's echo alone is a lease.
     LeaseNeedsMinIsr,
     /// Logs part by their epochs, not by their lengths.
     PartingByEpochs,
@@ -67,7 +70,7 @@ pub(crate) enum Guard {
 #[cfg(test)]
 impl Guard {
     /// All of them.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::AttachOfThisEpoch,
         Self::AnswerOfThisEpoch,
         Self::AttachOfThisUptime,
@@ -84,6 +87,7 @@ impl Guard {
         Self::AnswerToThis,
         Self::MetadataGoesForward,
         Self::EligibleLeadersCount,
+        Self::EligibleAwaitMetadata,
         Self::ResetSparesMembers,
         Self::LeaseByOldestEcho,
         Self::LeaseNeedsMinIsr,

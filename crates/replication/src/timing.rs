@@ -9,8 +9,11 @@ pub struct Timing {
     pub tick: Duration,
     /// A link on which nothing came for this long is closed by its owner.
     pub silence: Duration,
-    /// How long a follower waits for the answer to an attach.
+    /// How long a follower waits for the answer to an attach. Twice as long after each that had
+    /// none in time, so that a long way is no endless one.
     pub attach: Duration,
+    /// Longest such time.
+    pub attach_max: Duration,
     /// How long a leader waits for the first ack of a session, and a follower for its own disk: a
     /// truncation or a reset lies between.
     pub confirm: Duration,
@@ -52,6 +55,7 @@ impl Timing {
         tick: Duration::from_millis(100),
         silence: Duration::from_millis(300),
         attach: Duration::from_secs(1),
+        attach_max: Duration::from_secs(8),
         confirm: Duration::from_secs(30),
         back_off_min: Duration::from_millis(50),
         back_off_max: Duration::from_secs(2),

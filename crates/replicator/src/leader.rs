@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use plimsoll_partition::IsrRule;
+use plimsoll_partition::{IsrRule, Lease as Granted};
 use plimsoll_replication as rules;
 use plimsoll_replication::{
     CloseWhy, LeaderAction, LeaderEvent, Lease, Marks, Refusal, ReplicaView, Rule, Sample,
@@ -122,11 +122,15 @@ impl Replicas {
                 self.push_work(replica, leader_epoch, None, WorkKind::Scrub(at));
             }
             LeaderAction::Lease(lease) => {
-                let until = match lease {
-                    Lease::Until(until) => until,
-                    Lease::Controller => Monotonic::default(),
+                let lease = match lease {
+                    Lease::Until(until) => Granted::granted(until),
+                    Lease::Both(until) => Granted {
+                        until,
+                        if_heard: true,
+                    },
+                    Lease::Controller => Granted::by_controller(),
                 };
-                replica.store.set_lease(leader_epoch, until);
+                replica.store.set_lease(leader_epoch, lease);
             }
             LeaderAction::Event(event) => self.leader_event(replica, leading, &event, now),
         }
@@ -232,6 +236,19 @@ impl Replicas {
             }
         }
         session.close();
+    }
+
+    /// Works out again until when nobody else can lead, by what the followers echoed up to now: a
+    /// tick may be a while ago. Waits for nobody: who cannot look lets it be.
+    pub fn renew_lease(&self, key: PartitionKey, now: Monotonic) {
+        let Some(replica) = self.replica(key) else {
+            return;
+        };
+        if let Some(mut state) = replica.state.try_lock()
+            && matches!(state.role, Role::Leader(_))
+        {
+            self.carry_out(&replica, &mut state, vec![LeaderAction::Measure], now);
+        }
     }
 
     /// Ten times a second: whatever follows from state is worked out again.

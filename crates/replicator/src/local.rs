@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use plimsoll_partition::{
-    self as partition, Durability, IsrRule, LeaderTerm, Partition, RepairError, Role, RoleError,
-    Tap, describe,
+    self as partition, Durability, IsrRule, LeaderTerm, Lease, Partition, RepairError, Role,
+    RoleError, Tap, describe,
 };
 use plimsoll_segment_log::{EpochEntry, LogReader};
-use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset};
+use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 use plimsoll_watermark::{Counts, Watermarks};
 
 use crate::store::{ReplicateError, Store, StoreError};
@@ -128,9 +128,9 @@ impl Store for Partition {
         digest.map(|digest| digest.digest)
     }
 
-    fn set_lease(&self, leader_epoch: LeaderEpoch, until: Monotonic) {
+    fn set_lease(&self, leader_epoch: LeaderEpoch, lease: Lease) {
         if self.leads_in(leader_epoch) {
-            Partition::set_lease(self, until);
+            Partition::set_lease(self, lease);
         }
     }
 

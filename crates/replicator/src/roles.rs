@@ -61,7 +61,9 @@ impl Replicas {
         if let Role::Leader(leading) = &mut state.role {
             // Before anybody is told that the lease is given back.
             let leader_epoch = leading.machine.leader_epoch();
-            replica.store.set_lease(leader_epoch, Monotonic::default());
+            replica
+                .store
+                .set_lease(leader_epoch, plimsoll_partition::Lease::NONE);
             let sessions = leading.sessions.iter();
             let sessions: Vec<_> = sessions
                 .map(|(node, session)| (*node, session.id))

@@ -7,9 +7,9 @@ use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use plimsoll_partition::{IsrRule, Tap};
+use plimsoll_partition::{IsrRule, Lease, Tap};
 use plimsoll_segment_log::{EpochEntry, LogReader};
-use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset};
+use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 use plimsoll_watermark::{Counts, Watermarks};
 
 /// Why a replica did not do what it was told. It is as it was, or offline.
@@ -142,8 +142,8 @@ pub trait Store: Send + Sync + 'static {
     /// A digest of the batches from `from` to `to`, both borders of batches; `None` if they are not
     /// all there. *Blocks.*
     fn digest(&self, from: Offset, to: Offset) -> Option<u64>;
-    /// What an echo granted: freshness is certain until then.
-    fn set_lease(&self, leader_epoch: LeaderEpoch, until: Monotonic);
+    /// Until when nobody else can lead, and by whom.
+    fn set_lease(&self, leader_epoch: LeaderEpoch, lease: Lease);
     /// Rings `tap` after the log end, the durable end or the high watermark moved, until the guard
     /// is dropped.
     fn tap(&self, tap: &Arc<dyn Tap>) -> Box<dyn Any + Send + Sync>;

@@ -67,7 +67,7 @@ impl Broker {
             member.session.lost();
             self.join().await;
         } else if !reply.stale_epoch {
-            member.session.answered(sent, reply.drained);
+            member.session.answered(sent, reply.drained, reply.fenced);
         }
     }
 

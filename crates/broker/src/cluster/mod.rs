@@ -337,13 +337,13 @@ impl Broker {
         self: &Arc<Self>,
         changes: Vec<IsrChange>,
     ) -> Result<Vec<Result<PartitionEpoch, AlterRefusal>>, ChangeError<Refusal>> {
-        let epoch = self.member.as_ref().and_then(|m| m.session.epoch());
+        let registered = self.member.as_ref().map(|member| member.session.epoch());
         let node = self.config.node;
         self.commit(move |image| {
             let known = image.node(node).map(|known| known.broker_epoch);
             let wish = AlterPartition {
                 node,
-                broker_epoch: epoch.or(known).unwrap_or_default(),
+                broker_epoch: proposer(node, registered, known)?,
                 changes: changes.clone(),
             };
             let altered = rules::alter_partition(image, &wish)?;
@@ -372,5 +372,42 @@ impl Broker {
 
     pub(crate) async fn pause(&self, time: Duration) {
         self.clock.sleep_until(self.clock.now() + time).await;
+    }
+}
+
+/// As which process this node proposes: `registered` is what a member of a cluster registered as,
+/// `known` whom the metadata has. One that has not registered, or not again, must not speak for
+/// the process that did.
+fn proposer(
+    node: NodeId,
+    registered: Option<Option<BrokerEpoch>>,
+    known: Option<BrokerEpoch>,
+) -> Result<BrokerEpoch, Refusal> {
+    let current = known.unwrap_or_default();
+    match registered {
+        None => Ok(current),
+        Some(Some(epoch)) => Ok(epoch),
+        Some(None) => Err(Refusal::StaleBrokerEpoch {
+            node,
+            given: BrokerEpoch::default(),
+            current,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_not_registered_proposes_nothing_for_the_process_that_did() {
+        let node = NodeId::new(1).expect("in range");
+        let (of, known) = (Some(BrokerEpoch(7)), Some(BrokerEpoch(9)));
+        assert!(matches!(
+            proposer(node, Some(None), known),
+            Err(Refusal::StaleBrokerEpoch { .. })
+        ));
+        assert_eq!(proposer(node, Some(of), known), Ok(BrokerEpoch(7)));
+        assert_eq!(proposer(node, None, known), Ok(BrokerEpoch(9)), "alone");
     }
 }

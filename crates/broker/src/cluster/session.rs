@@ -37,6 +37,8 @@ struct State {
     epoch: Option<BrokerEpoch>,
     draining: bool,
     drained: bool,
+    /// What the controller said last: it elects others in this node's place.
+    fenced: bool,
     /// Who is missed, and since when last.
     suspects: BTreeMap<NodeId, Monotonic>,
 }
@@ -76,10 +78,18 @@ impl Session {
     }
 
     /// The controller answered a heartbeat that was sent at `sent`.
-    pub(super) fn answered(&self, sent: Monotonic, drained: bool) {
+    pub(super) fn answered(&self, sent: Monotonic, drained: bool, fenced: bool) {
         let ms = u64::try_from(sent.since_start().as_millis()).unwrap_or(u64::MAX - 1);
+        // Before the time, so that nobody is taken to be trusted who was heard and is not.
+        let mut state = self.state.lock();
+        (state.drained, state.fenced) = (drained, fenced);
+        drop(state);
         self.heard.fetch_max(ms + 1, Ordering::AcqRel);
-        self.state.lock().drained = drained;
+    }
+
+    /// Whether the controller has heard this node of late, and fences it for nobody.
+    pub(crate) fn is_heard(&self, now: Monotonic, session: Duration) -> bool {
+        self.trust(now, session) == Trust::Full && !self.state.lock().fenced
     }
 
     pub(super) fn suspect(&self, node: NodeId, now: Monotonic) {
@@ -121,7 +131,7 @@ mod tests {
         session.suspect(node, at(100));
         let told = |ms| session.suspects(at(ms), Duration::from_millis(1000));
         assert_eq!(told(100), [node]);
-        session.answered(at(500), false);
+        session.answered(at(500), false, false);
         assert_eq!((told(500), told(1100)), (vec![node], vec![]));
     }
 
@@ -131,14 +141,18 @@ mod tests {
         let at = |ms| Monotonic::from_start(Duration::from_millis(ms));
         let trust = |ms| session.trust(at(ms), Duration::from_millis(1000));
         assert_eq!(trust(0), Trust::None, "never heard");
-        session.answered(at(100), false);
-        session.answered(at(50), false);
+        session.answered(at(100), false, false);
+        session.answered(at(50), false, false);
         assert_eq!(trust(699), Trust::Full);
         assert_eq!(
             (trust(700), trust(1099)),
             (Trust::Doubtful, Trust::Doubtful)
         );
         assert_eq!(trust(1100), Trust::None);
+        let heard = |ms| session.is_heard(at(ms), Duration::from_millis(1000));
+        assert!(heard(699) && !heard(700));
+        session.answered(at(110), false, true);
+        assert!(!heard(200), "others are elected in its place");
         session.registered(BrokerEpoch(3));
         assert_eq!(trust(101), Trust::None, "another process than was heard");
     }

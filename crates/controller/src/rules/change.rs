@@ -56,6 +56,7 @@ pub(super) struct Change<'a> {
     /// Whom not to make the leader.
     pub avoid: BTreeSet<NodeId>,
     unclean: bool,
+    keeps_last_known: bool,
 }
 
 impl<'a> Change<'a> {
@@ -70,6 +71,7 @@ impl<'a> Change<'a> {
             next: old.assignment(),
             avoid: BTreeSet::new(),
             unclean: false,
+            keeps_last_known: false,
         })
     }
 
@@ -112,10 +114,10 @@ impl<'a> Change<'a> {
         self.next.isr = isr;
     }
 
-    /// Nobody out of sync is taken for complete any more.
-    pub(super) fn dismiss_elr(&mut self) {
-        let elr = std::mem::take(&mut self.next.elr);
-        self.next.last_known_elr.extend(elr);
+    /// Those who left with what they may have lost are remembered though enough seem to be in sync:
+    /// of these the next may say in a moment that its machine went down at the same time.
+    pub(super) const fn keeps_last_known(&mut self) {
+        self.keeps_last_known = true;
     }
 
     /// Whoever leads is to be chosen anew.
@@ -254,6 +256,7 @@ impl<'a> Change<'a> {
 
     fn settle_elr(&mut self) {
         let enough = self.next.isr.len() >= self.least_in_sync();
+        let keeps_last_known = self.keeps_last_known;
         let Assignment {
             isr,
             elr,
@@ -263,7 +266,11 @@ impl<'a> Change<'a> {
         if enough {
             // C3: what is committed from here on, they need not have.
             elr.clear();
-            last_known_elr.clear();
+            if !keeps_last_known {
+                last_known_elr.clear();
+            }
+        }
+        if enough && !keeps_last_known {
             return;
         }
         elr.retain(|node| !isr.contains(node));

@@ -78,8 +78,9 @@ pub fn alter_configs(
 /// What a change of `min.insync.replicas` does to ELRs, in the same transaction.
 ///
 /// Lowered to what is in sync, it lets the leader commit without the ELR, which therefore goes
-/// (C3); a leader must never see the one without the other. Raised, it sends away those in the
-/// ELR while there is a leader; without one they are all there is to elect, and they stay.
+/// (C3); a leader must never see the one without the other. Raised, it changes nothing: nothing was
+/// committed since its members left, and nothing is before more are in sync than before. A leader
+/// that does not know of it yet counts them until the metadata says that they are none.
 fn consequences(image: &Image, resource: &ConfigResource, configs: &[Record]) -> Vec<Record> {
     const KEY: &str = "min.insync.replicas";
     let concerns = |record: &Record| matches!(record, Record::ConfigSet { key, .. } | Record::ConfigUnset { key, .. } if key == KEY);
@@ -98,14 +99,11 @@ fn consequences(image: &Image, resource: &ConfigResource, configs: &[Record]) ->
     let keys = keys.filter(|key| only.is_none_or(|topic| topic == key.topic));
     let mut records = Vec::new();
     for key in keys {
-        let Some(mut change) = Change::of(&after, key) else {
+        let Some(change) = Change::of(&after, key) else {
             continue;
         };
         if change.old.elr.is_empty() && change.old.last_known_elr.is_empty() {
             continue;
-        }
-        if after.min_isr(key) > image.min_isr(key) && !change.old.isr.is_empty() {
-            change.dismiss_elr();
         }
         records.extend(change.finish(&mut loads));
     }

@@ -33,7 +33,8 @@ pub struct RecoveryWanted {
     pub key: PartitionKey,
     /// Its topic's policy.
     pub policy: UncleanRecovery,
-    /// Whom to ask, fenced or not. Only who is unfenced when it answers counts.
+    /// Whom to ask: those that are waited for, fenced or not, and who else is alive. Only who is
+    /// unfenced when it answers counts.
     pub ask: Vec<NodeId>,
 }
 
@@ -55,8 +56,12 @@ pub fn recoveries_wanted(image: &Image) -> impl Iterator<Item = RecoveryWanted> 
         let partition = image.partition_by_key(key)?;
         let topic = image.topic_by_id(key.topic).map(AsRef::as_ref);
         let policy = unclean_recovery(image, topic);
-        let ask = asked(partition, policy);
-        (!ask.is_empty()).then_some(RecoveryWanted { key, policy, ask })
+        let mut ask = awaited(partition, policy);
+        if ask.is_empty() {
+            return None;
+        }
+        ask.extend(others(image, partition, &ask));
+        Some(RecoveryWanted { key, policy, ask })
     })
 }
 
@@ -70,25 +75,29 @@ pub fn recover_unclean(image: &Image, wish: &RecoverUnclean) -> Result<Vec<Recor
     let mut change = Change::of(image, key).ok_or(Refusal::UnknownPartition { key })?;
     let topic = image.topic_by_id(key.topic).map(AsRef::as_ref);
     let policy = unclean_recovery(image, topic);
-    let asked = asked(change.old, policy);
+    let awaited = awaited(change.old, policy);
+    let others = others(image, change.old, &awaited);
     let answered = |node: &NodeId| wish.answers.iter().any(|a| counts(image, a, *node));
+    let all = |nodes: &[NodeId]| nodes.iter().all(answered);
     let enough = match policy {
         UncleanRecovery::None => false,
-        UncleanRecovery::Balanced => asked.iter().all(answered),
-        UncleanRecovery::Proactive => wish.timed_out || asked.iter().all(answered),
+        UncleanRecovery::Balanced => all(&awaited) && (wish.timed_out || all(&others)),
+        UncleanRecovery::Proactive => wish.timed_out || all(&awaited),
     };
-    if change.old.leader.is_some() || !enough {
+    if awaited.is_empty() || !enough {
         return Ok(Vec::new());
     }
-    let Some(chosen) = best(image, key, &wish.answers, &asked) else {
+    // Among all who answered: whoever has a later term, or more of the last one, has all that the
+    // others committed.
+    let Some(chosen) = best(image, key, &wish.answers, &change.old.replicas) else {
         return Ok(Vec::new());
     };
     change.lead_unclean(chosen);
     Ok(change.finish(&mut Loads::of(image)).into_iter().collect())
 }
 
-/// Whom a recovery asks; nobody when there is none to be.
-fn asked(partition: &Partition, policy: UncleanRecovery) -> Vec<NodeId> {
+/// Whom a recovery waits for; nobody when there is none to be.
+fn awaited(partition: &Partition, policy: UncleanRecovery) -> Vec<NodeId> {
     if partition.leader.is_some() || !partition.isr.is_empty() {
         return Vec::new();
     }
@@ -99,6 +108,13 @@ fn asked(partition: &Partition, policy: UncleanRecovery) -> Vec<NodeId> {
         UncleanRecovery::Balanced => partition.last_known_elr.to_vec(),
         UncleanRecovery::Proactive => partition.replicas.to_vec(),
     }
+}
+
+/// Who else may have records that those who are waited for lack.
+fn others(image: &Image, partition: &Partition, awaited: &[NodeId]) -> Vec<NodeId> {
+    let others = partition.replicas.iter().copied();
+    let others = others.filter(|node| !awaited.contains(node) && image.is_alive(*node));
+    others.collect()
 }
 
 fn counts(image: &Image, answer: &LogAnswer, node: NodeId) -> bool {

@@ -6,7 +6,6 @@ use crate::image::{Image, Node};
 use crate::record::{Listener, Record};
 use crate::refusal::Refusal;
 use plimsoll_types::{BrokerEpoch, NodeId, PartitionKey};
-use std::collections::BTreeSet;
 
 /// How the node's earlier process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +30,6 @@ pub struct RegisterNode {
     pub dir_id: [u8; 16],
     /// How its earlier process ended.
     pub shutdown: Shutdown,
-    /// Partitions whose log is damaged or missing below what was synced, whatever the end.
-    pub damaged: BTreeSet<PartitionKey>,
     /// Its failure zone.
     pub rack: Option<String>,
     /// Where clients reach it.
@@ -55,7 +52,6 @@ impl RegisterNode {
             incarnation,
             dir_id,
             shutdown,
-            damaged: BTreeSet::new(),
             rack: None,
             listeners: Vec::new(),
             peer: String::new(),
@@ -71,7 +67,8 @@ impl RegisterNode {
 /// no process leads twice in one epoch. Whom nobody could follow leads again once unfenced, in a
 /// new epoch. Invariant C5: of what it may have lost records it is neither in the ISR nor in the
 /// ELR. What topics that sync hold survives any end; what others hold survives all but a lossy
-/// one; nothing survives another directory or damage.
+/// one; nothing survives another directory. What else is gone the process finds once it has opened
+/// its logs, and [reports](super::report_corrupt) before it is unfenced.
 ///
 /// # Errors
 /// The number belongs to a live process. One that has the same data directory is gone for
@@ -97,6 +94,7 @@ pub fn register_node(image: &Image, wish: &RegisterNode) -> Result<Vec<Record>, 
         let left = changes(&after, led_first(image, node), |change| {
             let loss = loss(image, known, wish, change.key());
             change.leaves(node, loss);
+            change.keeps_last_known();
         });
         let all = left.len() < MAX_CHANGES;
         records.extend(left);
@@ -123,9 +121,5 @@ fn loss(image: &Image, known: &Node, wish: &RegisterNode, key: PartitionKey) -> 
     }
     let topic = image.topic_by_id(key.topic).map(AsRef::as_ref);
     let unsynced = wish.shutdown == Shutdown::Lossy && durability(image, topic) == Durability::Os;
-    if unsynced || wish.damaged.contains(&key) {
-        Loss::Some
-    } else {
-        Loss::Nothing
-    }
+    if unsynced { Loss::Some } else { Loss::Nothing }
 }

@@ -31,6 +31,8 @@ pub struct Follower {
     state: FollowerState,
     linked: bool,
     back_off: BackOff,
+    /// How long it waits for the next answer to an attach.
+    patience: Duration,
     suspicion: BackOff,
     /// A copy was kept of what this leader wanted cut.
     quarantined: Option<Offset>,
@@ -68,6 +70,7 @@ impl Follower {
             state: FollowerState::Waiting,
             linked,
             back_off: BackOff::new(timing.back_off_min, timing.back_off_max, seed),
+            patience: timing.attach,
             suspicion: BackOff::new(timing.suspect_pause / 8, timing.suspect_pause, !seed),
             quarantined: None,
             aside: false,
@@ -127,6 +130,7 @@ impl Follower {
     /// There is none any more: what its sessions were is over.
     pub fn link_down(&mut self, now: Monotonic) {
         self.linked = false;
+        self.patience = self.timing.attach;
         match self.state {
             // The disk is at work; what comes out of it is met by the next attach.
             FollowerState::Working { .. } => self.pause(now),
@@ -138,12 +142,6 @@ impl Follower {
             | FollowerState::Attaching { .. }
             | FollowerState::Streaming { .. } => self.state = FollowerState::Waiting,
         }
-    }
-
-    /// Whether nothing is due: it is fed, and has all that its leader has told of.
-    #[must_use]
-    pub fn is_quiet(&self, log_end: Offset) -> bool {
-        matches!(self.state, FollowerState::Streaming { .. }) && log_end >= self.leader_end
     }
 
     /// The leader gives a session.
@@ -351,6 +349,7 @@ impl Follower {
                     self.moved = (log_end, now);
                     self.back_off.succeeded();
                     self.suspicion.succeeded();
+                    self.patience = self.timing.attach;
                 }
                 self.learn(head, log_end, out);
                 out.push(FollowerAction::SendAck {
@@ -393,6 +392,7 @@ impl Follower {
             FollowerState::Attaching { until } => {
                 if now >= until {
                     out.push(FollowerAction::Event(FollowerEvent::AttachUnanswered));
+                    self.patience = (self.patience * 2).min(self.timing.attach_max);
                     self.pause(now);
                 }
             }
@@ -419,13 +419,6 @@ impl Follower {
                     self.pause(now);
                 }
             }
-        }
-    }
-
-    /// Bytes of a long append are coming: not starved.
-    pub fn receiving(&mut self, session: u64, now: Monotonic) {
-        if self.state == (FollowerState::Streaming { session }) {
-            self.moved.1 = now;
         }
     }
 
@@ -460,7 +453,7 @@ impl Follower {
         let Some(leader) = self.term.leader.filter(|_| self.linked) else {
             return;
         };
-        let until = now + self.timing.attach;
+        let until = now + self.patience;
         self.state = FollowerState::Attaching { until };
         self.released = false;
         out.push(FollowerAction::SendAttach {

@@ -40,6 +40,19 @@ impl Follower {
         }
     }
 
+    /// Whether nothing is due: it is fed, and has all that its leader has told of.
+    #[must_use]
+    pub fn is_quiet(&self, log_end: Offset) -> bool {
+        matches!(self.state, FollowerState::Streaming { .. }) && log_end >= self.leader_end
+    }
+
+    /// Bytes of a long append are coming: not starved.
+    pub fn receiving(&mut self, session: u64, now: Monotonic) {
+        if self.state == (FollowerState::Streaming { session }) {
+            self.moved.1 = now;
+        }
+    }
+
     /// This replica is in the committed ISR, or is not.
     pub fn in_isr(&mut self, in_isr: bool, out: &mut Vec<FollowerAction>) {
         if in_isr && std::mem::take(&mut self.aside) {

@@ -42,7 +42,8 @@ impl Leader {
                     self.leavers = left.copied().collect();
                 }
                 self.view.partition_epoch = epoch;
-                if self.view.isr.len() >= self.view.min_isr {
+                let enough = self.view.isr.len() >= self.view.min_isr;
+                if enough && !holds(Guard::EligibleAwaitMetadata) {
                     self.view.elr.clear();
                 }
                 self.settled(&before, now);

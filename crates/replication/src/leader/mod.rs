@@ -280,7 +280,7 @@ impl Leader {
     fn renew_lease(&mut self, marks: &Marks<'_>, out: &mut Vec<LeaderAction>) {
         let alone = self.rule.maximal_isr.len() == 1;
         let few = self.view.isr.len() < self.view.min_isr;
-        let lease = if alone || few && holds(Guard::LeaseNeedsMinIsr) {
+        let lease = if alone {
             Lease::Controller
         } else {
             let granted = self
@@ -303,9 +303,14 @@ impl Leader {
             } else {
                 granted.max().flatten()
             };
-            Lease::Until(least.map_or(Monotonic::default(), |at| {
+            let until = least.map_or(Monotonic::default(), |at| {
                 at + self.timing.lease_of_holder()
-            }))
+            });
+            if few && holds(Guard::LeaseNeedsMinIsr) {
+                Lease::Both(until)
+            } else {
+                Lease::Until(until)
+            }
         };
         if lease != self.lease {
             self.lease = lease;

@@ -210,6 +210,9 @@ pub enum Lease {
     Until(Monotonic),
     /// There is no follower to grant it: the heartbeat with the controller decides.
     Controller,
+    /// Granted until then by those in sync, and only while the controller hears this node: below
+    /// min ISR a member of the ELR may be elected, who grants nothing.
+    Both(Monotonic),
 }
 
 /// Why a follower is to leave the ISR.

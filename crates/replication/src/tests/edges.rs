@@ -70,6 +70,10 @@ pub(super) fn scenario_4_no_echo_is_a_lease_below_min_isr() {
     rig.attach(2, 100);
     rig.now = 5000;
     rig.tick();
+    assert_eq!(rig.leader.lease(), Lease::Both(ms(5495)));
+    // Alone it has nobody to grant it anything.
+    let mut rig = Rig::new(&[1], 3);
+    rig.tick();
     assert_eq!(rig.leader.lease(), Lease::Controller);
 }
 
@@ -192,4 +196,27 @@ fn scenario_38_who_comes_and_goes_waits_though_too_few_are_in_sync() {
     }
     assert!(waits[0] <= 100, "{waits:?}");
     assert!(waits[1..].iter().all(|wait| *wait >= 1000), "{waits:?}");
+}
+
+#[test]
+pub(super) fn scenario_48_who_is_eligible_counts_until_the_metadata_tells_otherwise() {
+    let mut rig = Rig::new(&[1], 2);
+    let mut eligible = view(2, &[1], 2);
+    eligible.elr = vec![node(3)];
+    let now = rig.now();
+    rig.leader.metadata(eligible, now, &mut rig.out);
+    rig.attach(2, 100);
+    let (_, proposal) = rig.run(500).unwrap();
+    assert_eq!(members(&proposal), [1, 2]);
+    // Committed after min ISR was raised to three, of which nobody has told here: replica 3 may be
+    // elected still.
+    let now = rig.now();
+    let committed = Decision::Committed(PartitionEpoch(3));
+    rig.leader
+        .decided(PartitionEpoch(2), committed, now, &mut rig.out);
+    let rule = rig.leader.rule();
+    assert!(rule.committed_isr >= rule.min_isr, "it may commit");
+    assert_eq!(rule.maximal_isr, [node(1), node(2), node(3)]);
+    rig.leader.metadata(view(3, &[1, 2], 2), now, &mut rig.out);
+    assert_eq!(rig.leader.rule().maximal_isr, [node(1), node(2)]);
 }

@@ -270,3 +270,43 @@ fn follower_that_is_told_nothing_more_and_is_not_taken_in_agrees_anew() {
         assert_eq!(detached, !in_isr, "{out:?}");
     }
 }
+
+#[test]
+fn an_answer_that_is_long_on_its_way_is_waited_for() {
+    for way in [900, 1500, 3000, 5000] {
+        let mut out = Vec::new();
+        let mut follower = follower(&mut out);
+        // What is on its way to the follower: the session that each attach is given, and when.
+        let (mut answers, mut session, mut now) = (Vec::new(), 0, 0);
+        let mut streaming_since = None;
+        while now < 60_000 {
+            for action in std::mem::take(&mut out) {
+                if matches!(action, FollowerAction::SendAttach { .. }) {
+                    session += 1;
+                    answers.push((now + way, session));
+                }
+            }
+            now += 50;
+            let due = |(at, _): &mut (u64, u64)| *at <= now;
+            for (_, session) in answers.extract_if(.., due).collect::<Vec<_>>() {
+                let answer = Attached {
+                    log_end: at(100),
+                    ..answer(session, None, &OWN)
+                };
+                follower.attached(&answer, &log(70), ms(now), &mut out);
+            }
+            follower.tick(at(100), ms(now), &mut out);
+            match follower.state() {
+                FollowerState::Streaming { session: of } if of == session => {
+                    streaming_since.get_or_insert(now);
+                }
+                _ => streaming_since = None,
+            }
+        }
+        let since = streaming_since.unwrap_or(now);
+        assert!(
+            since <= 30_000,
+            "{way} ms on the way: streaming since {since}"
+        );
+    }
+}

@@ -55,6 +55,9 @@ fn guarded(guard: Guard) -> By {
         Guard::EligibleLeadersCount => {
             Test(leader::scenario_48_members_of_the_elr_count_while_the_high_watermark_may_move)
         }
+        Guard::EligibleAwaitMetadata => {
+            Test(edges::scenario_48_who_is_eligible_counts_until_the_metadata_tells_otherwise)
+        }
         Guard::ResetSparesMembers => Test(eligible::the_ladder_never_resets_who_may_be_elected),
         Guard::LeaseByOldestEcho => Seed(19),
         Guard::LeaseNeedsMinIsr => Test(edges::scenario_4_no_echo_is_a_lease_below_min_isr),

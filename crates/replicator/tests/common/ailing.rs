@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use plimsoll_partition::{IsrRule, Partition, Tap};
+use plimsoll_partition::{IsrRule, Lease, Partition, Tap};
 use plimsoll_replicator::{ReplicateError, Store, StoreError};
 use plimsoll_segment_log::{EpochEntry, LogReader};
-use plimsoll_types::{LeaderEpoch, Monotonic, NodeId, Offset};
+use plimsoll_types::{LeaderEpoch, NodeId, Offset};
 use plimsoll_watermark::{Counts, Watermarks};
 
 /// What a test does at one call of a store.
@@ -117,7 +117,7 @@ impl Store for Ailing {
     fn digest(&self, from: Offset, to: Offset) -> Option<u64> {
         self.inner().digest(from, to)
     }
-    fn set_lease(&self, epoch: LeaderEpoch, until: Monotonic) {
-        self.inner().set_lease(epoch, until);
+    fn set_lease(&self, epoch: LeaderEpoch, lease: Lease) {
+        self.inner().set_lease(epoch, lease);
     }
 }

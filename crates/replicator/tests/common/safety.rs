@@ -36,7 +36,7 @@ fn a_leader_that_is_there_gives_the_grant_back_and_nobody_waits() {
         let mut world = World::new(2, &[1, 2], small());
         fill(&world, 1, 1, 100);
         world.pass(300);
-        let lease = |world: &World| world.nodes[&1].partition.as_ref().unwrap().lease_until();
+        let lease = |world: &World| world.nodes[&1].partition.as_ref().unwrap().lease().until;
         assert!(lease(&world) > world.now);
         world.view.leader = Some(node(2));
         world.view.leader_epoch = world.view.leader_epoch.next();

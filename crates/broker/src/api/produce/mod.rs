@@ -161,7 +161,7 @@ fn begin(
         ));
     }
     let partition = context.leads(topic, data.index)?;
-    if acks == Acks::Leader && !context.may_vouch(partition) {
+    if acks == Acks::Leader && !context.may_vouch(partition) && !context.may_commit(partition) {
         return Err(topic.leaderless(data.index).into());
     }
     let isr = partition.watermarks().committed_isr();
@@ -210,7 +210,8 @@ async fn finish(
     }
     // A retry is answered with the time of its first append.
     let log_append_time = log_append_time.map(|now| appended.duplicate_of.unwrap_or(now));
-    if acks == Acks::All {
+    // Who cannot vouch for it alone waits for the others: what they have, nobody takes back.
+    if acks == Acks::All || acks == Acks::Leader && !context.may_vouch(&partition) {
         let marks = partition.watermarks();
         // A duplicate waits too: its first try may not be durable yet.
         let wait = marks
