@@ -20,6 +20,11 @@ pub enum Order {
     Kill,
     /// Start it again.
     Restart,
+    /// Let it stand still, as a stopped process does.
+    Pause {
+        /// For how long.
+        lasting: Duration,
+    },
     /// Cut its links to the others.
     Cut,
     /// Mend its links.
@@ -45,7 +50,7 @@ pub enum Order {
 /// What an order of `chaos` is about, beside the node.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Details {
-    /// Milliseconds that a sync takes longer.
+    /// Milliseconds that a sync takes longer, or that a pause lasts.
     ms: Option<u64>,
     /// `TOPIC/PARTITION`.
     partition: Option<String>,
@@ -55,6 +60,11 @@ pub(crate) struct Details {
 const MAX_SLOWNESS: Duration = Duration::from_secs(600);
 /// How much longer a sync takes if nobody says.
 const SLOWNESS: Duration = Duration::from_secs(2);
+
+/// Who stands still for longer may as well be killed.
+const MAX_PAUSE: Duration = Duration::from_secs(600);
+/// How long a pause lasts if nobody says.
+const PAUSE: Duration = Duration::from_secs(5);
 
 impl Order {
     /// An operator's order by its word.
@@ -82,6 +92,11 @@ impl Order {
                 let (topic, partition) = name.rsplit_once('/')?;
                 let (topic, partition) = (topic.to_owned(), partition.parse().ok()?);
                 Some(Self::FlipBit { topic, partition })
+            }
+            "pause" => {
+                let lasting = details.ms.map_or(PAUSE, Duration::from_millis);
+                let lasting = lasting.min(MAX_PAUSE);
+                Some(Self::Pause { lasting })
             }
             "kill" => Some(Self::Kill),
             "restart" => Some(Self::Restart),
@@ -118,6 +133,11 @@ mod tests {
         let by = SLOWNESS;
         let slow = Order::chaos("slow-disk", Details::default());
         assert_eq!(slow, Some(Order::SlowDisk { by }));
+        let lasting = Duration::from_millis(150);
+        assert_eq!(
+            Order::chaos("pause", of("")),
+            Some(Order::Pause { lasting })
+        );
         let flip = Order::FlipBit {
             topic: "a/b".to_owned(),
             partition: 12,

@@ -40,7 +40,7 @@ pub struct Connect {
 pub struct Ask {
     #[command(flatten)]
     pub(crate) connect: Connect,
-    /// The form of the answer: table, wide, json, jsonl or name
+    /// The form of the answer: table, wide, json, jsonl, yaml or name
     #[arg(
         short,
         long,

@@ -41,7 +41,7 @@ pub struct Http {
 pub struct HttpAsk {
     #[command(flatten)]
     pub(crate) http: Http,
-    /// The form of the answer: table, wide, json, jsonl or name
+    /// The form of the answer: table, wide, json, jsonl, yaml or name
     #[arg(
         short,
         long,
@@ -67,7 +67,12 @@ impl Http {
     /// Asks every node, and tells what the best informed one says: a node that is cut off, or down,
     /// is not to speak for those that are not.
     pub(crate) async fn best(&self, path: &str) -> Result<Value, Failure> {
-        let (bases, timeout, path) = (bases(&self.at.http)?, self.timeout, path.to_owned());
+        self.best_of(&bases(&self.at.http)?, path).await
+    }
+
+    /// Asks these nodes, as [`Http::best`] does.
+    pub(crate) async fn best_of(&self, bases: &[String], path: &str) -> Result<Value, Failure> {
+        let (bases, timeout, path) = (bases.to_vec(), self.timeout, path.to_owned());
         let asked = tokio::task::spawn_blocking(move || best_informed(bases, timeout, &path));
         asked
             .await
@@ -76,16 +81,41 @@ impl Http {
 
     /// Asks the first node that answers.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::Get, path).await
+        self.ask(Method::Get, bases(&self.at.http)?, path).await
     }
 
     /// Gives an order to the first node that answers.
     pub(crate) async fn post(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::Post, path).await
+        self.ask(Method::Post, bases(&self.at.http)?, path).await
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Value, Failure> {
-        let (bases, timeout, path) = (bases(&self.at.http)?, self.timeout, path.to_owned());
+    /// Gives an order to the first of these nodes that answers.
+    pub(crate) async fn post_to(&self, bases: &[String], path: &str) -> Result<Value, Failure> {
+        self.ask(Method::Post, bases.to_vec(), path).await
+    }
+
+    /// Which node answers where, if one does.
+    pub(crate) async fn who(&self) -> Result<Vec<(String, Option<u64>)>, Failure> {
+        let (bases, patience) = (bases(&self.at.http)?, self.timeout.min(LATE));
+        let asked = tokio::task::spawn_blocking(move || {
+            let asked = bases.into_iter().map(|base| {
+                std::thread::spawn(move || {
+                    let answer = once(&base, patience, Method::Get, "/v1/cluster");
+                    let node = answer.ok().and_then(|answer| answer["node_id"].as_u64());
+                    (base, node)
+                })
+            });
+            let asked: Vec<_> = asked.collect();
+            let told = asked.into_iter().filter_map(|thread| thread.join().ok());
+            told.collect()
+        });
+        asked
+            .await
+            .map_err(|error| Failure::new(Code::Protocol, error.to_string()))
+    }
+
+    async fn ask(&self, method: Method, bases: Vec<String>, path: &str) -> Result<Value, Failure> {
+        let (timeout, path) = (self.timeout, path.to_owned());
         // The client blocks; nothing else runs meanwhile.
         let asked = tokio::task::spawn_blocking(move || in_turn(&bases, timeout, method, &path));
         asked

@@ -3,17 +3,22 @@
 use clap::{Args, Subcommand};
 
 use crate::http::{Http, HttpAsk, HttpAt};
+use crate::repeat::{Waiting, Watching};
 use crate::verb::{Ask, Bootstrap, Confirm};
 
 /// `plimsoll doctor`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Doctor {
+    #[command(flatten)]
+    pub(crate) watching: Watching,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
     #[command(flatten)]
     pub(crate) ask: HttpAsk,
 }
 
 /// `plimsoll top`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Top {
     /// Seconds between two looks
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = crate::verb::seconds)]
@@ -26,14 +31,14 @@ pub struct Top {
 }
 
 /// `plimsoll explain`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Explain {
     /// The code, or a cause's name; all codes if left out
     pub(crate) code: Option<String>,
 }
 
 /// `plimsoll replica …`
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Replica {
     /// List replicas, and what is wrong with them
     #[command(after_help = "\
@@ -45,7 +50,7 @@ Examples:
 }
 
 /// `plimsoll replica list`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ReplicaList {
     /// Only those that are not well
     #[arg(long)]
@@ -54,11 +59,13 @@ pub struct ReplicaList {
     #[arg(long, value_name = "TOPIC")]
     pub(crate) topic: Option<String>,
     #[command(flatten)]
+    pub(crate) watching: Watching,
+    #[command(flatten)]
     pub(crate) ask: HttpAsk,
 }
 
 /// `plimsoll node …`
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Node {
     /// List nodes
     #[command(after_help = "\
@@ -73,7 +80,10 @@ Example:
 Exit code 7 when it cannot.")]
     CanStop(OneNode),
     /// Move leaderships away from a node, and keep them away
-    Drain(OneNode),
+    #[command(after_help = "\
+Example:
+  plimsoll node drain 2 --wait")]
+    Drain(DrainNode),
     /// Let a drained node take part again
     Resume(OneNode),
     /// Take a node out of the cluster for good
@@ -89,14 +99,16 @@ Examples:
 }
 
 /// `plimsoll node list`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct NodeList {
+    #[command(flatten)]
+    pub(crate) watching: Watching,
     #[command(flatten)]
     pub(crate) ask: HttpAsk,
 }
 
 /// A verb about one node.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct OneNode {
     /// The node's number
     #[arg(value_name = "NODE")]
@@ -105,8 +117,17 @@ pub struct OneNode {
     pub(crate) ask: HttpAsk,
 }
 
+/// `plimsoll node drain`
+#[derive(Args, Clone, Debug)]
+pub struct DrainNode {
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    #[command(flatten)]
+    pub(crate) node: OneNode,
+}
+
 /// `plimsoll node decommission`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Decommission {
     #[command(flatten)]
     pub(crate) node: OneNode,
@@ -117,7 +138,7 @@ pub struct Decommission {
 }
 
 /// `plimsoll partition …`
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Partition {
     /// Show what happened to a partition's replicas
     #[command(after_help = "\
@@ -138,7 +159,7 @@ Examples:
 }
 
 /// `plimsoll partition move`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Move {
     /// The partition
     #[arg(value_name = "TOPIC/PARTITION", value_parser = partition)]
@@ -165,7 +186,7 @@ pub struct Move {
 }
 
 /// `plimsoll partition history`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct History {
     /// The partition
     #[arg(value_name = "TOPIC/PARTITION", value_parser = partition)]
@@ -177,61 +198,7 @@ pub struct History {
     pub(crate) ask: HttpAsk,
 }
 
-/// `plimsoll chaos …`
-#[derive(Debug, Subcommand)]
-pub enum Chaos {
-    /// End a node at once, as a crash would
-    Kill(OneNode),
-    /// Start a node again
-    Restart(OneNode),
-    /// Cut a node's links to the others
-    Cut(OneNode),
-    /// Mend a node's links
-    Heal(OneNode),
-    /// Make a node's disk slow for a while, and tell how the cluster gets over it
-    SlowDisk(SlowDisk),
-    /// Leave a node's disk no room for a while, and tell how the cluster gets over it
-    FillDisk(SickDisk),
-    /// End what ails a node's disk
-    MendDisk(OneNode),
-    /// Flip a bit of a log, and tell when it was found and mended
-    #[command(after_help = "\
-Example:
-  plimsoll chaos flip-bit 3 hello/0 && plimsoll partition history hello/0")]
-    FlipBit(FlipBit),
-}
-
-/// `plimsoll chaos slow-disk`
-#[derive(Args, Debug)]
-pub struct SlowDisk {
-    #[command(flatten)]
-    pub(crate) sick: SickDisk,
-    /// How much longer each sync takes, in milliseconds
-    #[arg(value_name = "MS", default_value_t = 2000)]
-    pub(crate) ms: u64,
-}
-
-/// `plimsoll chaos fill-disk`, and what is common to sick disks.
-#[derive(Args, Debug)]
-pub struct SickDisk {
-    #[command(flatten)]
-    pub(crate) node: OneNode,
-    /// For how long, in seconds
-    #[arg(long = "for", value_name = "SECONDS", default_value = "20", value_parser = crate::verb::seconds)]
-    pub(crate) lasting: std::time::Duration,
-}
-
-/// `plimsoll chaos flip-bit`
-#[derive(Args, Debug)]
-pub struct FlipBit {
-    #[command(flatten)]
-    pub(crate) node: OneNode,
-    /// The partition
-    #[arg(value_name = "TOPIC/PARTITION", value_parser = partition)]
-    pub(crate) partition: (String, u32),
-}
-
-fn partition(text: &str) -> Result<(String, u32), String> {
+pub(crate) fn partition(text: &str) -> Result<(String, u32), String> {
     let parts = text.rsplit_once('/');
     let parsed = parts.and_then(|(topic, index)| Some((topic, index.parse().ok()?)));
     let (topic, index) = parsed.ok_or("is not TOPIC/PARTITION, such as orders/3")?;

@@ -5,12 +5,15 @@
 //! that has seen enough (`| head`) is no error.
 
 use std::io::{self, Write as _};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::failure::{Code, Failure};
+use crate::yaml::yaml;
 
 /// The version of the JSON forms.
 pub(crate) const SCHEMA: u32 = 1;
@@ -27,6 +30,8 @@ pub enum Output {
     Json,
     /// One JSON document a line.
     Jsonl,
+    /// One YAML document.
+    Yaml,
     /// Names alone, one a line.
     Name,
 }
@@ -57,7 +62,27 @@ impl Output {
             Self::Table | Self::Wide => print(&text()),
             Self::Json => print(&format!("{:#}\n", document([(kind, thing)])?)),
             Self::Jsonl => print(&format!("{}\n", document([(kind, thing)])?)),
+            Self::Yaml => print(&yaml(&document([(kind, thing)])?)),
             Self::Name => print(&format!("{name}\n")),
+        }
+    }
+
+    /// Prints what a node answered, which is a document already.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub(crate) fn answer(
+        self,
+        answer: &Value,
+        names: impl FnOnce() -> String,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Table | Self::Wide => print(&text()),
+            Self::Json => print(&format!("{answer:#}\n")),
+            Self::Jsonl => print(&format!("{answer}\n")),
+            Self::Yaml => print(&yaml(answer)),
+            Self::Name => print(&names()),
         }
     }
 
@@ -73,6 +98,7 @@ impl Output {
     ) -> Result<(), Failure> {
         match self {
             Self::Json => print(&format!("{:#}\n", document([(name, rows)])?)),
+            Self::Yaml => print(&yaml(&document([(name, rows)])?)),
             Self::Jsonl => {
                 let mut text = String::new();
                 for row in rows {
@@ -163,11 +189,23 @@ pub fn print(text: &str) -> Result<(), Failure> {
     unless_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
+/// Whether the reader of standard output is gone.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
+/// Whether anybody still reads standard output.
+pub(crate) fn is_read() -> bool {
+    !UNREAD.load(Relaxed)
+}
+
 /// Whether standard output takes more: `false` once its reader is gone, which is no failure.
 pub(crate) fn unless_gone(written: io::Result<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // Relaxed: a flag alone.
+            UNREAD.store(true, Relaxed);
+            Ok(false)
+        }
         Err(error) => Err(Failure::new(
             Code::File,
             format!("cannot write to standard output: {error}"),

@@ -48,6 +48,18 @@ pub(crate) fn topic_name(name: &str) -> Result<TopicName, Failure> {
 
 /// What the client could not do.
 pub(crate) fn failure(error: &ClientError) -> Failure {
+    // What nobody has is not just absent from the node that was asked.
+    if let ClientError::Broker {
+        subject,
+        code: code @ (ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId),
+        ..
+    } = error
+    {
+        return Failure::new(
+            kind(*code),
+            format!("there is no {subject}{}", advice(*code)),
+        );
+    }
     if let Some(code) = error.code() {
         return Failure::new(kind(code), format!("{error}{}", advice(code)));
     }

@@ -17,6 +17,8 @@ pub(crate) enum Printer {
     Format(Format),
     /// One document a line.
     Json,
+    /// One document each, with a line between them.
+    Yaml,
 }
 
 impl Printer {
@@ -26,6 +28,7 @@ impl Printer {
             (None, Output::Table) => Self::Format(Format::lines()),
             (None, Output::Wide) => Self::Format(Format::wide()),
             (None, Output::Json | Output::Jsonl) => Self::Json,
+            (None, Output::Yaml) => Self::Yaml,
             (None, Output::Name) => {
                 return Err(Failure::usage(
                     "records have no names; -f '%t/%p@%o\\n' is alike",
@@ -38,6 +41,7 @@ impl Printer {
         match self {
             Self::Format(format) => format.write(out, &shown(record)),
             Self::Json => writeln!(out, "{}", document(record)),
+            Self::Yaml => write!(out, "---\n{}", crate::yaml::yaml(&document(record))),
         }
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 pub use crate::connect::{Ask, Bootstrap, Confirm, Connect};
+use crate::harm::Chaos;
 use crate::http::HttpAt;
-use crate::operate::{Chaos, Doctor, Explain, Node, Partition, Replica, Top};
+use crate::operate::{Doctor, Explain, Node, Partition, Replica, Top};
 use crate::output::Output;
+use crate::repeat::{Waiting, Watching};
 
 /// The verbs that talk to a running cluster.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
     /// Create, list, describe, change and delete topics
     #[command(subcommand, disable_help_subcommand = true)]
@@ -84,7 +86,7 @@ Exit codes: 0 all is well, 10 something is not served, 11 all is served with les
 }
 
 /// `plimsoll topic …`
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Topic {
     /// Create a topic
     #[command(after_help = "\
@@ -119,7 +121,7 @@ Examples:
 }
 
 /// `plimsoll topic create`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TopicCreate {
     /// Its name
     pub(crate) name: String,
@@ -139,12 +141,16 @@ pub struct TopicCreate {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    #[command(flatten)]
     pub(crate) ask: Ask,
 }
 
 /// `plimsoll topic list`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TopicList {
+    #[command(flatten)]
+    pub(crate) watching: Watching,
     /// Internal topics too
     #[arg(long)]
     pub(crate) internal: bool,
@@ -153,8 +159,10 @@ pub struct TopicList {
 }
 
 /// `plimsoll topic describe`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TopicDescribe {
+    #[command(flatten)]
+    pub(crate) watching: Watching,
     /// Their names
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
@@ -163,7 +171,7 @@ pub struct TopicDescribe {
 }
 
 /// `plimsoll topic set`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TopicSet {
     /// The topic's name
     pub(crate) name: String,
@@ -178,7 +186,7 @@ pub struct TopicSet {
 }
 
 /// `plimsoll topic delete`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct TopicDelete {
     /// Their names
     #[arg(required = true, value_name = "NAME")]
@@ -190,7 +198,7 @@ pub struct TopicDelete {
 }
 
 /// `plimsoll produce`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Produce {
     /// The topic
     pub(crate) topic: String,
@@ -263,7 +271,7 @@ pub enum Acks {
 }
 
 /// `plimsoll consume`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Consume {
     /// The topic
     pub(crate) topic: String,
@@ -292,7 +300,7 @@ pub struct Consume {
     #[arg(short, long, value_name = "FORMAT", value_parser = crate::format::Format::parse)]
     pub(crate) format: Option<crate::format::Format>,
     /// The form of the answer: table (the value of each record on a line), wide, json or jsonl (one
-    /// document a record)
+    /// document a record), or yaml
     #[arg(
         long,
         value_name = "FORM",
@@ -307,7 +315,7 @@ pub struct Consume {
 }
 
 /// `plimsoll group …`
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Group {
     /// List groups
     #[command(after_help = "\
@@ -323,15 +331,19 @@ Examples:
 }
 
 /// `plimsoll group list`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct GroupList {
+    #[command(flatten)]
+    pub(crate) watching: Watching,
     #[command(flatten)]
     pub(crate) ask: Ask,
 }
 
 /// `plimsoll group describe`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct GroupDescribe {
+    #[command(flatten)]
+    pub(crate) watching: Watching,
     /// Their names
     #[arg(required = true, value_name = "GROUP")]
     pub(crate) names: Vec<String>,
@@ -340,8 +352,10 @@ pub struct GroupDescribe {
 }
 
 /// `plimsoll status`
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Status {
+    #[command(flatten)]
+    pub(crate) watching: Watching,
     #[command(flatten)]
     pub(crate) ask: Ask,
     #[command(flatten)]
@@ -410,10 +424,20 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A span: `90`, `1.5`, `90s`, `500ms`, `5m`, `1h`.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    match text.parse::<f64>().map(Duration::try_from_secs_f64) {
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text.get(number.len()..).unwrap_or_default() {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("is not a span such as 90, 90s or 5m".to_owned()),
+    };
+    let span = number.parse::<f64>().map(|number| number * unit);
+    match span.map(Duration::try_from_secs_f64) {
         Ok(Ok(time)) if !time.is_zero() => Ok(time),
-        _ => Err("is not a number of seconds above zero".to_owned()),
+        _ => Err("is not a span above zero, such as 90, 90s or 5m".to_owned()),
     }
 }
 
@@ -440,8 +464,16 @@ mod tests {
 
     #[test]
     fn timeouts_are_above_zero() {
-        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
-        for text in ["0", "-1", "soon", "1e300", "NaN"] {
+        for (text, ms) in [
+            ("1.5", 1500),
+            ("60s", 60_000),
+            ("250ms", 250),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(seconds(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["0", "-1", "soon", "1e300", "NaN", "3d", "s", ""] {
             assert!(seconds(text).is_err(), "{text}");
         }
     }

@@ -16,6 +16,11 @@ struct Words {
 
 /// A node that answers every request so; it ends with the test's process.
 fn node(status: &'static str, body: &'static str) -> SocketAddr {
+    scripted(move |_| (status, body.to_owned()))
+}
+
+/// A node that answers each request by its first line.
+fn scripted(mut script: impl FnMut(&str) -> (&'static str, String) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -26,6 +31,8 @@ fn node(status: &'static str, body: &'static str) -> SocketAddr {
             while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() > 0 {
                 request.extend_from_slice(&byte);
             }
+            let request = String::from_utf8(request).unwrap();
+            let (status, body) = script(request.lines().next().unwrap_or_default());
             let length = body.len();
             let answer = format!(
                 "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
@@ -114,7 +121,7 @@ fn refusals_are_no_answers() {
     let missing = node("404 Not Found", MISSING);
     assert_eq!(exit("node can-stop 9", &[missing]), Exit::NotFound);
     let refused = node("409 Conflict", REFUSED);
-    assert_eq!(exit("chaos kill 2", &[refused]), Exit::Failed);
+    assert_eq!(exit("node drain 2", &[refused]), Exit::Failed);
     let stranger = node("200 OK", "<html>");
     assert_eq!(exit("replica list", &[stranger]), Exit::Failed);
 }
@@ -130,11 +137,66 @@ fn a_node_that_must_not_stop_is_told_by_the_exit_code() {
 #[test]
 fn lists_are_printed_in_every_form() {
     let rows = r#"{"schema":1,"replicas":[{"topic":"a","partition":0,"node":1,"state":"leader"}]}"#;
-    for form in ["table", "wide", "json", "jsonl", "name"] {
+    for form in ["table", "wide", "json", "jsonl", "yaml", "name"] {
         let words = format!("replica list --unhealthy -o {form}");
         assert_eq!(exit(&words, &[node("200 OK", rows)]), Exit::Ok, "{form}");
     }
     let events = r#"{"schema":1,"events":[{"at_ms":0,"node":1,"what":"x"}],"silent":[]}"#;
     let history = "partition history a/0 --since 2h";
     assert_eq!(exit(history, &[node("200 OK", events)]), Exit::Ok);
+}
+
+/// Node 1 of a cluster of two to play with, in which partition a/0 is committed up to `ends`, one
+/// after the other as it is asked.
+fn playing(harmed: &'static str, mut ends: Vec<u64>) -> SocketAddr {
+    ends.reverse();
+    scripted(move |line| {
+        let ok = |body: &str| ("200 OK", body.to_owned());
+        let path = line.split(' ').nth(1).unwrap_or_default();
+        match path.split('?').next().unwrap_or_default() {
+            "/v1/cluster" => ok(r#"{"schema":1,"node_id":1}"#),
+            "/v1/status" => ok(r#"{"schema":1,"nodes":[{"id":1},{"id":2}]}"#),
+            "/v1/doctor" => ok(DEGRADED),
+            "/v1/replicas" => {
+                let end = ends.pop().unwrap_or_default();
+                let row = format!(r#"{{"topic":"a","partition":0,"high_watermark":{end}}}"#);
+                ok(&format!(r#"{{"schema":1,"replicas":[{row}]}}"#))
+            }
+            _ => (
+                harmed,
+                if harmed == "200 OK" { DONE } else { REFUSED }.to_owned(),
+            ),
+        }
+    })
+}
+
+const DONE: &str = r#"{"schema":1,"node":2,"order":"kill","done":"node 2 was killed"}"#;
+
+#[test]
+fn harm_is_watched_and_what_it_cost_is_the_exit_code() {
+    let kept = playing("200 OK", vec![10, 12]);
+    assert_eq!(exit("chaos kill 2", &[kept]), Exit::Ok);
+    let lost = playing("200 OK", vec![10, 9]);
+    assert_eq!(exit("chaos kill 2 -o json", &[lost]), Exit::Unhealthy);
+    let refused = playing("409 Conflict", vec![10, 10]);
+    assert_eq!(exit("chaos kill 2", &[refused]), Exit::Failed);
+    let unknown = playing("200 OK", vec![10, 10]);
+    assert_eq!(exit("chaos kill 9", &[unknown]), Exit::NotFound);
+    // Nobody is left to tell.
+    let alone = playing("200 OK", vec![10, 10]);
+    assert_eq!(exit("chaos kill 1", &[alone]), Exit::Failed);
+    assert_eq!(exit("chaos kill 1", &[nobody()]), Exit::Unreachable);
+}
+
+#[test]
+fn doctor_waits_until_all_is_well() {
+    let mut asked = 0;
+    let healing = scripted(move |_| {
+        asked += 1;
+        let verdict = if asked < 3 { DEGRADED } else { OK };
+        ("200 OK", verdict.to_owned())
+    });
+    assert_eq!(exit("doctor --wait", &[healing]), Exit::Ok);
+    let ill = node("200 OK", DEGRADED);
+    assert_eq!(exit("doctor --wait=500ms", &[ill]), Exit::Unreachable);
 }

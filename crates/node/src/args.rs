@@ -95,7 +95,7 @@ Examples:
         /// Where the configuration comes from
         #[command(flatten)]
         sources: Sources,
-        /// The form of the answer: table, wide, json, jsonl or name
+        /// The form of the answer: table, wide, json, jsonl, yaml or name
         #[arg(
             short,
             long,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use plimsoll_cli::{Code, Failure};
 use plimsoll_segment_log::disk::{Faults, FaultyDisk};
 use plimsoll_server::peer::{PeerNetwork, Way};
 use plimsoll_types::NodeId;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::address;
@@ -76,6 +77,7 @@ struct Running {
     orders: mpsc::Sender<Order>,
     thread: JoinHandle<Result<(), Failure>>,
     network: Arc<PeerNetwork>,
+    runtime: Handle,
 }
 
 #[derive(Clone, Default)]
@@ -95,7 +97,7 @@ enum Order {
     Flip(Flip),
 }
 
-type Started = Result<(Told, Arc<PeerNetwork>), Failure>;
+type Started = Result<(Told, Arc<PeerNetwork>, Handle), Failure>;
 
 impl Member {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -121,13 +123,14 @@ impl Member {
     fn has_started(&self, starting: Starting) -> Result<(), Failure> {
         let started = starting.started.recv();
         let gone = || Failure::new(Code::Start, "a bug: a node's thread panicked");
-        let (told, network) = started.map_err(|_| gone())??;
+        let (told, network, runtime) = started.map_err(|_| gone())??;
         let mut state = self.lock();
         state.told = told;
         state.running = Some(Running {
             orders: starting.orders,
             thread: starting.thread,
             network,
+            runtime,
         });
         Ok(())
     }
@@ -170,7 +173,8 @@ fn live(
             peer: node.network().address().to_string(),
             http: address::local(node.http_address()).to_string(),
         };
-        drop(started.send(Ok((told, Arc::clone(node.network())))));
+        let network = Arc::clone(node.network());
+        drop(started.send(Ok((told, network, Handle::current()))));
         loop {
             match orders.recv().await {
                 Some(Order::Report) => report::log_partitions(node.broker()),
@@ -294,6 +298,37 @@ impl DevCluster {
         member.has_started(member.spawn()?)
     }
 
+    /// Lets a node stand still for a while, as a stopped process does: every thread of its runtimes
+    /// waits. What it had begun on its disk ends. Returns once all of them do. Blocks.
+    ///
+    /// # Errors
+    /// When there is no such node, or it is down.
+    pub fn pause(&self, node: u32, lasting: Duration) -> Result<(), Failure> {
+        let member = self.member(node)?;
+        let runtimes = {
+            let state = member.lock();
+            let running = state.running.as_ref();
+            running.map(|running| [running.runtime.clone(), running.network.runtime().clone()])
+        };
+        let down = || Failure::new(Code::Usage, format!("node {node} is down"));
+        let runtimes = runtimes.ok_or_else(down)?;
+        let threads = |runtime: &Handle| runtime.metrics().num_workers();
+        // Each waits for the others first, so that no thread takes two of these.
+        let all = Arc::new(Barrier::new(
+            runtimes.iter().map(threads).sum::<usize>() + 1,
+        ));
+        for runtime in runtimes.iter().flat_map(|one| vec![one; threads(one)]) {
+            let all = Arc::clone(&all);
+            runtime.spawn(async move {
+                all.wait();
+                let (_wait, never) = sync_channel::<()>(0);
+                debug_assert_eq!(never.recv_timeout(lasting), Err(RecvTimeoutError::Timeout));
+            });
+        }
+        all.wait();
+        Ok(())
+    }
+
     /// Cuts the network between two nodes.
     ///
     /// # Errors
@@ -371,6 +406,11 @@ impl DevCluster {
             Harm::Restart => self
                 .restart(node)
                 .map(|()| format!("node {node} runs again")),
+            Harm::Pause { lasting } => {
+                self.pause(node, *lasting)?;
+                let s = lasting.as_secs_f64();
+                Ok(format!("node {node} stands still for {s} s"))
+            }
             Harm::Cut | Harm::Heal => {
                 for other in self.members.keys().copied().filter(|other| *other != node) {
                     // A node that is down has no links to cut or heal.

@@ -48,7 +48,9 @@ impl Flip {
         };
         let segments = replica.reader().segments();
         let segment = segments.iter().find(|segment| segment.bytes > 0);
-        let segment = segment.ok_or_else(|| format!("{topic}/{partition} is empty there"))?;
+        let segment = segment.ok_or_else(|| {
+            format!("{topic}/{partition} is empty on node {node}: produce something first")
+        })?;
         let dir = format!("{}-{partition}", hosted.id);
         let name = format!("{:020}.log", segment.base.get());
         let path = broker.data_dir().join(dir).join(name);

@@ -113,8 +113,15 @@ fn of_node(
             (Cause::SelfFenced, what, evidence, action)
         } else if node.is_draining() && !node.fenced {
             let what = format!("node {id} is being drained");
+            let led = heard.image.topics().flat_map(|topic| &topic.partitions);
+            let led = led.filter(|p| p.leader == Some(node.id)).count();
+            let evidence = match led {
+                0 => "it leads no partition".to_owned(),
+                1 => "it leads one partition still".to_owned(),
+                some => format!("it leads {some} partitions still"),
+            };
             let action = "keeping leaderships away from it";
-            (Cause::Draining, what, String::new(), action)
+            (Cause::Draining, what, evidence, action)
         } else if let Some(why) = heard.silent.get(&id) {
             let what = format!("node {id} does not answer");
             let action = "connecting again, at most two seconds apart";

@@ -8,22 +8,41 @@ use serde_json::Value;
 
 use crate::failure::{Code, Exit, Failure};
 use crate::operate::{Doctor, Explain, Top};
-use crate::output::{Output, print, table};
+use crate::output::{Output, is_read, print, table};
+use crate::repeat::until;
 use crate::verbs::words::{number, seconds, text};
 
 pub(super) async fn doctor(args: Doctor) -> Result<Exit, Failure> {
-    let answer = args.ask.http.best("/v1/doctor").await?;
-    match args.ask.output {
-        Output::Table | Output::Wide => print(&told(&answer))?,
-        Output::Json => print(&format!("{answer:#}\n"))?,
-        Output::Jsonl => print(&format!("{answer}\n"))?,
-        Output::Name => {
-            let problems = list(&answer, "problems");
-            let codes = problems.iter().map(|problem| text(problem, "code") + "\n");
-            print(&codes.collect::<String>())?;
+    let http = &args.ask.http;
+    let mut answer = Value::Null;
+    if let Some(within) = args.waiting.within(http.timeout) {
+        let well = until(within, async || {
+            answer = http.best("/v1/doctor").await?;
+            let verdict = text(&answer, "verdict");
+            Ok(match verdict == "ok" {
+                true => Ok(()),
+                false => Err(format!("the cluster is still {verdict}")),
+            })
+        });
+        let well = well.await;
+        if !answer.is_null() {
+            show(args.ask.output, &answer)?;
         }
+        well?;
+    } else {
+        answer = http.best("/v1/doctor").await?;
+        show(args.ask.output, &answer)?;
     }
     exit(&answer)
+}
+
+fn show(output: Output, answer: &Value) -> Result<(), Failure> {
+    let codes = || {
+        let problems = list(answer, "problems");
+        let codes = problems.iter().map(|problem| text(problem, "code") + "\n");
+        codes.collect()
+    };
+    output.answer(answer, codes, || told(answer))
 }
 
 /// The exit code that says how the cluster does.
@@ -106,7 +125,7 @@ pub(super) async fn top(args: Top) -> Result<Exit, Failure> {
         };
         print(&format!("{clear}{}", look(&status, &replicas)))?;
         left = left.map(|left| left.saturating_sub(1));
-        if left == Some(0) {
+        if left == Some(0) || !is_read() {
             return exit(&status);
         }
         tokio::time::sleep(args.every).await;

@@ -13,8 +13,11 @@ mod status;
 mod topic;
 mod words;
 
+use std::time::Duration;
+
 use crate::failure::{Code, Exit, Failure};
-use crate::operate::{Partition, Replica};
+use crate::operate::{Node, Partition, Replica};
+use crate::repeat::watch;
 use crate::verb::{Group, Topic, Verb};
 
 /// Does what was asked, on a runtime of its own, and returns the exit code to end with.
@@ -26,10 +29,31 @@ pub fn run(verb: Verb) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::File, format!("cannot start: {error}")))?;
-    let done = runtime.block_on(dispatch(verb));
+    let done = runtime.block_on(async {
+        match watched(&verb) {
+            Some(every) => watch(every, async || dispatch(verb.clone()).await).await,
+            None => dispatch(verb).await,
+        }
+    });
     // A thread may still wait for standard input; the process ends without it.
     runtime.shutdown_background();
     done
+}
+
+/// Whether it is to be shown again and again.
+fn watched(verb: &Verb) -> Option<Duration> {
+    let watching = match verb {
+        Verb::Topic(Topic::List(args)) => args.watching,
+        Verb::Topic(Topic::Describe(args)) => args.watching,
+        Verb::Group(Group::List(args)) => args.watching,
+        Verb::Group(Group::Describe(args)) => args.watching,
+        Verb::Status(args) => args.watching,
+        Verb::Doctor(args) => args.watching,
+        Verb::Replica(Replica::List(args)) => args.watching,
+        Verb::Node(Node::List(args)) => args.watching,
+        _ => return None,
+    };
+    watching.watch
 }
 
 async fn dispatch(verb: Verb) -> Result<Exit, Failure> {

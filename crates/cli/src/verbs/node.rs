@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::failure::{Exit, Failure};
-use crate::operate::{Node, NodeList, OneNode};
-use crate::output::{Columns, Output, print};
+use crate::operate::{DrainNode, Node, NodeList, OneNode};
+use crate::output::{Columns, Output};
+use crate::repeat::until;
 use crate::verbs::doctor;
 use crate::verbs::words::{number, text};
 
@@ -22,7 +23,7 @@ pub(super) async fn node(node: Node) -> Result<Exit, Failure> {
     match node {
         Node::List(args) => list(args).await,
         Node::CanStop(args) => can_stop(args).await,
-        Node::Drain(args) => order(args, "drain").await,
+        Node::Drain(args) => drain(args).await,
         Node::Resume(args) => order(args, "resume").await,
         Node::Decommission(args) => super::relocate::decommission(args).await,
     }
@@ -75,6 +76,25 @@ async fn can_stop(args: OneNode) -> Result<Exit, Failure> {
     Ok(if can { Exit::Ok } else { Exit::Unsafe })
 }
 
+async fn drain(args: DrainNode) -> Result<Exit, Failure> {
+    let (http, node) = (args.node.ask.http.clone(), args.node.node);
+    let within = args.waiting.within(http.timeout);
+    order(args.node, "drain").await?;
+    if let Some(within) = within {
+        let leads = until(within, async || {
+            let status = http.best("/v1/status").await?;
+            let nodes = doctor::list(&status, "nodes").iter();
+            let found = nodes.clone().find(|row| row["id"] == node);
+            Ok(match found.and_then(|row| row["leaders"].as_u64()) {
+                Some(0) | None => Ok(()),
+                Some(left) => Err(format!("node {node} still leads {left} partitions")),
+            })
+        });
+        leads.await?;
+    }
+    Ok(Exit::Ok)
+}
+
 async fn order(args: OneNode, order: &str) -> Result<Exit, Failure> {
     let path = format!("/v1/nodes/{}/{order}", args.node);
     let answer = args.ask.http.post(&path).await?;
@@ -84,10 +104,6 @@ async fn order(args: OneNode, order: &str) -> Result<Exit, Failure> {
 
 /// One line for people, the document for machines, the node as a name.
 fn told(output: Output, answer: &Value, line: impl FnOnce() -> String) -> Result<(), Failure> {
-    match output {
-        Output::Table | Output::Wide => print(&(line() + "\n")),
-        Output::Json => print(&format!("{answer:#}\n")),
-        Output::Jsonl => print(&format!("{answer}\n")),
-        Output::Name => print(&(number(answer, "node") + "\n")),
-    }
+    let name = || number(answer, "node") + "\n";
+    output.answer(answer, name, || line() + "\n")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Code, Exit, Failure};
 use crate::operate::{History, ReplicaList};
 use crate::output::{Columns, note};
 use crate::verbs::doctor;
@@ -30,6 +30,17 @@ pub(super) async fn list(args: ReplicaList) -> Result<Exit, Failure> {
     }
     let answer = args.ask.http.best(&path).await?;
     let rows = doctor::list(&answer, "replicas");
+    if let Some(topic) = args.topic.as_ref().filter(|_| rows.is_empty()) {
+        let all = args
+            .ask
+            .http
+            .best(&format!("/v1/replicas?topic={topic}"))
+            .await?;
+        if doctor::list(&all, "replicas").is_empty() {
+            let what = format!("there is no topic {topic}. See plimsoll topic list");
+            return Err(Failure::new(Code::TopicNotFound, what));
+        }
+    }
     if rows.is_empty() {
         note(match args.unhealthy {
             true => "Every replica is well.",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use plimsoll_client::admin::{ConfigChange, ConfigSource, NewTopic, Resource};
-use plimsoll_client::{Admin, At, Topic};
+use plimsoll_client::{Admin, At, Partition, Topic};
 use plimsoll_types::{NodeId, Offset, TopicName, TopicPartition};
 use serde::Serialize;
 
@@ -13,6 +13,7 @@ use crate::failure::{Code, Failure};
 use crate::offsets;
 use crate::output::{Columns, Output, note, print, table};
 use crate::reach::{admin, client, topic_name};
+use crate::repeat::until;
 use crate::verb::{TopicCreate, TopicDelete, TopicDescribe, TopicList, TopicSet};
 use crate::verbs::for_each;
 
@@ -50,7 +51,24 @@ pub(super) async fn create(args: TopicCreate) -> Result<(), Failure> {
         ));
         return Ok(());
     }
-    let topic = admin.client().topic_anew(&name).await?;
+    let mut topic = admin.client().topic_anew(&name).await?;
+    if let Some(within) = args.waiting.within(args.ask.connect.timeout) {
+        topic = until(within, async || {
+            let topic = admin.client().topic_anew(&name).await?;
+            let whole = |p: &&Partition| p.leader.is_some() && p.isr.len() == p.replicas.len();
+            let (all, ready) = (
+                topic.partitions.len(),
+                topic.partitions.iter().filter(whole).count(),
+            );
+            Ok(match all == ready {
+                true => Ok(topic),
+                false => Err(format!(
+                    "topic {name} is created, and {ready} of its {all} partitions have all replicas in sync"
+                )),
+            })
+        })
+        .await?;
+    }
     let created = Created {
         name: name.to_string(),
         id: topic.id.to_string(),
