@@ -1,5 +1,6 @@
 //! Partitions that move, and nodes that come and go for good.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -187,30 +188,26 @@ fn drained(stage: &mut Stage<'_>) -> Result<()> {
 
 /// The fourth node leaves for good: its partitions move, and it is taken out.
 fn decommissioned(stage: &mut Stage<'_>) -> Result<()> {
-    let refused = stage.cluster.order(&["node", "decommission", "4", "--yes"]);
-    let refused = match refused {
-        Err(why) => Ok(why.to_string()),
-        Ok(done) => Err(anyhow::anyhow!("{done}")),
-    };
-    stage
-        .report
-        .claim("a node at work is not taken out", refused);
-    let replicas = stage.cluster.replicas()?;
-    let held = replicas.iter().filter(|row| row.node == 4);
-    for row in held {
-        let name = format!("{}/{}", row.topic, row.partition);
-        stage
-            .cluster
-            .order(&["partition", "move", &name, "--to", "1,2,3"])?;
-    }
+    let mut leaving = stage.cluster.verb(&["node", "decommission", "4", "--yes"]);
+    let leaving = leaving
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let empty = wait("empty", 2 * HEAL, || {
         let node = broker(&stage.cluster, 4)?;
         ensure!(node.replicas == 0, "it holds {} replicas", node.replicas);
         Ok("its partitions have moved".to_owned())
     });
     stage.report.claim("a node is emptied", empty);
+    // Told to stop it, an operator does.
     stage.cluster.terminate(4)?;
-    let gone = stage.cluster.order(&["node", "decommission", "4", "--yes"]);
+    let output = leaving.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let blamed = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let gone = match output.status.success() {
+        true => Ok(said),
+        false => Err(anyhow::anyhow!("{}: {said} {blamed}", output.status)),
+    };
     stage.report.claim("a node is decommissioned", gone);
     let listed = wait("gone", HEAL, || {
         let brokers = stage.cluster.brokers()?;
