@@ -137,8 +137,12 @@ pub(crate) fn unreachable(facts: &ReplicaFacts) -> Option<Diagnosis> {
         0 => String::new(),
         attempts => format!(", {} failed", some(u64::from(attempts), "attempt")),
     };
-    let behind = behind(facts);
-    let evidence = format!("no connection between {between}{lasting}{failed}; {behind}");
+    // Whoever was never heard of in this term may have all there is.
+    let behind = match facts.leader_log_end {
+        None => String::new(),
+        Some(_) => format!("; {}", behind(facts)),
+    };
+    let evidence = format!("no connection between {between}{lasting}{failed}{behind}");
     let action = match facts.draining {
         true => "its node was drained; connecting again",
         false => "connecting again",

@@ -142,12 +142,15 @@ impl Replicas {
             },
             JoinStatus::Proposed { since } => Join::Proposed { since },
         };
-        row(
-            state,
-            &facts,
-            ends.map_or(Offset::ZERO, |ends| ends.durable_end),
-            None,
-        )
+        blame(&mut facts, told.cause);
+        if ends.is_none() {
+            // It may have all; how far it is comes with its first word.
+            facts.leader_log_end = None;
+        }
+        let durable_end = ends.map_or(Offset::ZERO, |ends| ends.durable_end);
+        let mut row = row(state, &facts, durable_end, None);
+        row.behind = marks.log_end.get().saturating_sub(facts.log_end.get());
+        row
     }
 }
 

@@ -64,8 +64,9 @@ pub(crate) fn flip(dir: &Path) {
                 let file = std::fs::File::options().read(true).write(true).open(path);
                 let file = file.unwrap();
                 let mut byte = [0];
-                file.read_exact_at(&mut byte, 150).unwrap();
-                file.write_all_at(&[byte[0] ^ 4], 150).unwrap();
+                let at = plimsoll_segment_log::FRONT_BYTES + 150;
+                file.read_exact_at(&mut byte, at).unwrap();
+                file.write_all_at(&[byte[0] ^ 4], at).unwrap();
                 flipped += 1;
             }
         }
