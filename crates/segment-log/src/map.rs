@@ -31,7 +31,7 @@ use memmap2::{MmapOptions, MmapRaw};
 ///
 /// Somebody else shortening a file of a live data directory breaks 2, and a disk that cannot give
 /// a page back ends the process all the same (`SIGBUS`). So only the segment that is written on is
-/// mapped, and only what was written in this uptime is read through its map: those pages are in
+/// mapped, and only what was written of late in this uptime is read through its map: those pages are in
 /// memory, and the file's length is looked at before each read. What remains is a file that is cut
 /// between that look and the reading, and a page of the last segment that the system dropped from
 /// memory and the disk cannot give back. Slices that are on their way to a socket are read by the

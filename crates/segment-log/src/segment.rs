@@ -59,8 +59,9 @@ pub(crate) struct Segment {
     frontier: Arc<AtomicU64>,
     end: AtomicU64,
     max_timestamp: AtomicI64,
-    /// Bytes below this were there before this uptime.
-    trusted_from: u64,
+    /// Bytes below this were there before this uptime, or before it was last closed: they may have
+    /// left memory, and are what the disk says.
+    trusted_from: AtomicU64,
     sealed: AtomicBool,
     /// Its file is about to lose its name, or has.
     retired: AtomicBool,
@@ -108,7 +109,7 @@ impl Segment {
             frontier: Arc::new(AtomicU64::new(extent.bytes)),
             end: AtomicU64::new(extent.end.get()),
             max_timestamp: AtomicI64::new(extent.max_timestamp.as_millis()),
-            trusted_from: extent.bytes,
+            trusted_from: AtomicU64::new(extent.bytes),
             sealed: AtomicBool::new(true),
             retired: AtomicBool::new(false),
             resident: ArcSwapOption::empty(),
@@ -359,6 +360,8 @@ impl Segment {
     /// Closes whatever is open; what is in use elsewhere stays until it is dropped there.
     pub(crate) fn close(&self) {
         self.in_ring.store(false, Ordering::Release);
+        // Relaxed: it says nothing about other memory.
+        self.trusted_from.fetch_max(self.bytes(), Ordering::Relaxed);
         self.resident.store(None);
         self.handle.store(None);
         self.note.store(None);

@@ -1,8 +1,8 @@
 //! Verifying what was on the disk before it is served for the first time.
 //!
-//! Bytes appended in this uptime were verified on their way in, and are served as they are from the
-//! segment that is written on. All others are verified interval by interval when a read first meets
-//! them, and again after the segment was closed in between. What is read from the file once more and
+//! Bytes appended of late were verified on their way in, and are served as they are from the segment
+//! that is written on, as long as it stays open. All others are verified interval by interval when a
+//! read first meets them, and again after the segment was closed in between. What is read from the file once more and
 //! handed out has its checksums taken again (see `cursor`).
 //!
 //! A batch's own checksum leaves out its base offset, length, leader epoch and magic. The index
@@ -40,6 +40,16 @@ impl Verified {
                 .map(|_| AtomicU64::new(0))
                 .collect(),
         )
+    }
+
+    /// The same with room for `intervals`.
+    pub(crate) fn with(&self, intervals: usize) -> Self {
+        let more = Self::new(intervals);
+        for (new, old) in more.0.iter().zip(&self.0) {
+            // Relaxed: as in `has`; a bit that is set meanwhile is set again another time.
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        more
     }
 
     pub(crate) fn has(&self, interval: usize) -> bool {

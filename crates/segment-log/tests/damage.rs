@@ -421,3 +421,68 @@ fn bit_flipped_after_it_was_verified_and_served_is_not_served_again() {
     let was_there = |one: &Bytes| whole.iter().any(|(_, all)| all == one);
     assert!(served.iter().all(was_there));
 }
+
+/// Flips a bit of the record's value that begins so, in the file and so in every map of it.
+fn flip_in(file: &Path, value: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let content = std::fs::read(file).unwrap();
+    let at = content.windows(value.len()).position(|at| at == value);
+    let at = at.unwrap() as u64 + 4;
+    let options = std::fs::File::options().read(true).write(true).open(file);
+    let (file, mut byte) = (options.unwrap(), [0]);
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_what_was_written_long_ago_in_the_active_segment_is_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let large = LogConfig {
+        segment_bytes: 1 << 30,
+        ..config()
+    };
+    let mut log = open(&path, identity(), large, &LogHost::new(16)).unwrap();
+    let big = vec![7; 1 << 20];
+    for n in 0..100u8 {
+        let value = [b"begins ", &[b'a' + n % 26, b'a' + n / 26][..], &big].concat();
+        log.writer.append(EPOCH, &[batch(&[&value])]).unwrap();
+        let read = |from| log.reader.read(from, Offset::MAX, 1, Minimum::OneBatch);
+        // As somebody reads who follows, so that it is open all the while.
+        assert!(read(offset(u64::from(n))).unwrap().bytes > big.len());
+    }
+    assert_eq!(log.reader.segments().len(), 1);
+    let file = path.join("00000000000000000000.log");
+    flip_in(&file, b"begins da");
+    let read = |from| (log.reader).read(offset(from), Offset::MAX, 3 << 20, Minimum::OneBatch);
+    assert!(matches!(read(3), Err(ReadError::Damaged(_))));
+    assert_eq!(read(1).unwrap().next, offset(3), "up to there it is served");
+    assert!(read(4).is_ok() && read(98).is_ok());
+    assert_eq!(log.reader.damage().len(), 1);
+}
+
+#[test]
+fn a_flipped_bit_in_an_active_segment_that_was_closed_is_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = LogHost::new(1);
+    let [mut idle, mut busy] =
+        ["idle", "busy"].map(|of| open(&dir.path().join(of), identity(), config(), &host).unwrap());
+    for n in *b"abc" {
+        let value = [b"begins ", &[n][..]].concat();
+        idle.writer.append(EPOCH, &[batch(&[&value])]).unwrap();
+    }
+    assert_eq!(read_all(&idle.reader).unwrap().len(), 3);
+    // One is open at a time, if it was not used of late.
+    for _ in 0..3 {
+        busy.writer.append(EPOCH, &[batch(&[b"x"])]).unwrap();
+        read_all(&busy.reader).unwrap();
+    }
+    flip_in(
+        &dir.path().join("idle/00000000000000000000.log"),
+        b"begins b",
+    );
+    idle.writer.append(EPOCH, &[batch(&[b"later"])]).unwrap();
+    let read = |from| (idle.reader).read(offset(from), Offset::MAX, 1 << 20, Minimum::OneBatch);
+    assert!(matches!(read(1), Err(ReadError::Damaged(_))));
+    assert_eq!(read(0).unwrap().next, offset(1), "up to there it is served");
+}

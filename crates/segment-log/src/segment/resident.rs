@@ -9,17 +9,22 @@ use std::sync::atomic::Ordering;
 
 use crate::disk::{Disk, DiskFile, OpenFile};
 use crate::host::LogHost;
-use crate::index::Index;
+use crate::index::{Entry, Index};
 use crate::map::SegmentMap;
 use crate::verify::Verified;
 
 use super::{Handle, Segment};
 
+/// How much of the segment that is written on is taken to be in memory still. What was written
+/// before that is read, and verified, as it is on the disk.
+const RECENT_BYTES: u64 = 64 << 20;
+
 /// What of a segment is open for reading.
 ///
-/// Only what was appended in this uptime, in the segment that is written on, is read through a
-/// map: it is in memory. All else is read from the file, where an error is a value; through a map
-/// it would be the end of the process (`SIGBUS`).
+/// Only what was appended of late in this uptime, in the segment that is written on, is read
+/// through a map: it is in memory. All else is read from the file, where an error is a value;
+/// through a map it would be the end of the process (`SIGBUS`), and a bit that flipped would be
+/// served.
 #[derive(Debug)]
 pub(crate) struct Resident {
     /// `None` if nothing of it may be read through a map.
@@ -76,19 +81,29 @@ impl Segment {
             }
             _ => None,
         };
-        let trusted_from = map.as_ref().map_or(u64::MAX, |_| self.trusted_from);
+        let recent = bytes.saturating_sub(RECENT_BYTES);
+        let recent = recent.max(self.trusted_from.load(Ordering::Relaxed));
+        let trusted_from = map.as_ref().map_or(u64::MAX, |_| recent);
+        let to_verify = |index: &Index| {
+            let old = |entry: &Entry| u64::from(entry.position) < trusted_from;
+            index.last_where(old) + 1
+        };
         let (index, verified) = match before {
-            // With a map once more: nothing else became to be verified.
-            Some(before) if is_mapped => (Arc::clone(&before.index), Arc::clone(&before.verified)),
+            // With a map once more: what was verified is still.
+            Some(before) if is_mapped => {
+                let index = Arc::clone(&before.index);
+                let verified = before.verified.with(to_verify(&index));
+                (index, Arc::new(verified))
+            }
             _ => {
                 let index = self.load_index(host.disk(), dir, &file, interval_bytes)?;
                 // Its index file too may have become another's by now.
                 self.check_in_log()?;
-                let old = index.last_where(|e| u64::from(e.position) < trusted_from);
-                (index, Arc::new(Verified::new(old + 1)))
+                let verified = Verified::new(to_verify(&index));
+                (index, Arc::new(verified))
             }
         };
-        let file = (map.is_none() || self.trusted_from > 0).then_some(file);
+        let file = (map.is_none() || trusted_from > 0).then_some(file);
         let resident = Arc::new(Resident {
             map,
             file,
