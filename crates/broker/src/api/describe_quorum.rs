@@ -1,16 +1,19 @@
 //! DescribeQuorum (KIP-595): the nodes that keep the metadata, as the one partition that Kafka
-//! keeps it in.
+//! keeps it in. Only their leader knows how far the others are, so it is asked, as Kafka's brokers do.
 
-use plimsoll_quorum::raft::Status;
-use plimsoll_types::{NodeId, TopicId};
-use plimsoll_wire::describe_quorum::response::{
-    Listener, Node, PartitionData, ReplicaState, TopicData,
-};
+use std::time::Duration;
+
+use bytes::Bytes;
+use plimsoll_types::NodeId;
+use plimsoll_wire::describe_quorum::response::{Listener, Node, PartitionData, TopicData};
 use plimsoll_wire::describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
 use plimsoll_wire::{ErrorCode, Str};
 
+use crate::cluster::standing::{QUESTION, Standing};
 use crate::context::Context;
 
+/// How long the quorum's leader may take to say how it stands.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What Kafka calls the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
@@ -18,10 +21,12 @@ pub(crate) async fn handle(
     context: &Context,
     request: DescribeQuorumRequest,
 ) -> DescribeQuorumResponse {
+    let known = known(context).await;
+    let now = context.broker.clock.wall().as_millis();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|asked| {
             if &*topic.topic_name == METADATA_TOPIC && asked.partition_index == 0 {
-                described(context)
+                described(&known, now)
             } else {
                 unknown(asked.partition_index)
             }
@@ -51,36 +56,32 @@ pub(crate) async fn handle(
     }
 }
 
-fn described(context: &Context) -> PartitionData {
+/// The quorum as its leader knows it, who alone does; as this node knows it if there is none, or
+/// none that answers.
+async fn known(context: &Context) -> Standing {
     let status = context.broker.quorum_status();
-    let members = |nodes: &mut dyn Iterator<Item = &NodeId>| {
-        let known = nodes.map(|node| state(*node, end_of(&status, *node)));
-        known.collect()
+    let leader = status.leader.filter(|leader| *leader != status.me);
+    let here = Standing::of(&status);
+    let Some(leader) = leader else { return here };
+    let question = Bytes::from_static(QUESTION);
+    match context.broker.ask(leader, question, PATIENCE).await {
+        Ok(answer) => Standing::decode(&answer).filter(|there| there.leads_as_of(&here)),
+        Err(_) => None,
+    }
+    .unwrap_or(here)
+}
+
+fn described(known: &Standing, now: i64) -> PartitionData {
+    let members = |voting: bool| {
+        let members = known.members.iter().filter(|row| row.votes == voting);
+        members.map(|row| row.state(known.committed, now)).collect()
     };
     PartitionData {
-        leader_id: status.leader.map_or(-1, NodeId::to_wire),
-        leader_epoch: i32::try_from(status.term).unwrap_or(i32::MAX),
-        high_watermark: signed(status.committed_index),
-        current_voters: members(&mut status.voters.keys()),
-        observers: members(&mut status.learners.keys()),
-        ..Default::default()
-    }
-}
-
-/// The end of a member's log, as far as this node knows it; -1 where only the leader does.
-fn end_of(status: &Status, node: NodeId) -> i64 {
-    if node == status.me {
-        return signed(status.last_index);
-    }
-    let known = status.progress.iter().find(|(member, ..)| *member == node);
-    known.map_or(-1, |(_, matched, _)| signed(*matched))
-}
-
-fn state(node: NodeId, log_end_offset: i64) -> ReplicaState {
-    ReplicaState {
-        replica_id: node.to_wire(),
-        replica_directory_id: TopicId::ABSENT,
-        log_end_offset,
+        leader_id: known.leader.map_or(-1, NodeId::to_wire),
+        leader_epoch: i32::try_from(known.term).unwrap_or(i32::MAX),
+        high_watermark: known.committed,
+        current_voters: members(true),
+        observers: members(false),
         ..Default::default()
     }
 }
@@ -91,8 +92,4 @@ fn unknown(partition_index: i32) -> PartitionData {
         error_code: ErrorCode::UnknownTopicOrPartition.code(),
         ..Default::default()
     }
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -8,6 +8,7 @@ use plimsoll_wire::peer::{
     DigestReply, DigestRequest, FailureCode, Identity, LogInfo, Reply, Request,
 };
 
+use super::standing::{QUESTION, Standing};
 use crate::Broker;
 
 /// Most partitions of one request.
@@ -66,6 +67,9 @@ impl Broker {
     }
 
     async fn answer_question(self: &Arc<Self>, question: Bytes) -> Reply {
+        if &question[..] == QUESTION {
+            return Reply::Query(Standing::of(&self.quorum_status()).encode());
+        }
         let broker = Arc::clone(self);
         let work = move || {
             let answerer = broker.member.as_ref()?.answerer.get()?;

@@ -17,6 +17,7 @@ mod operate;
 mod replication;
 mod session;
 
+pub(crate) mod standing;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};

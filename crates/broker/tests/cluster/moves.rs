@@ -172,12 +172,18 @@ fn quorum_and_elections_are_told_as_kafka_does() {
             partitions: vec![PartitionData { partition_index: 0 }],
         }],
     });
-    let Response::DescribeQuorum(quorum) = world.call(id(1), 2, &request) else {
-        panic!("another response")
-    };
-    let partition = &quorum.topics[0].partitions[0];
-    let controller = world.broker(id(1)).active_controller().unwrap();
-    assert_eq!(partition.leader_id, controller.to_wire());
-    assert_eq!(partition.current_voters.len(), 3);
-    assert_eq!(quorum.nodes.len(), 3);
+    // Whoever is asked, it is the leader that knows how far the others are.
+    for asked in [1, 2, 3] {
+        let Response::DescribeQuorum(quorum) = world.call(id(asked), 2, &request) else {
+            panic!("another response")
+        };
+        let partition = &quorum.topics[0].partitions[0];
+        let controller = world.broker(id(1)).active_controller().unwrap();
+        assert_eq!(partition.leader_id, controller.to_wire());
+        assert_eq!(partition.current_voters.len(), 3);
+        for voter in &partition.current_voters {
+            assert!(voter.log_end_offset >= 0, "{asked} says {voter:?}");
+        }
+        assert_eq!(quorum.nodes.len(), 3);
+    }
 }
