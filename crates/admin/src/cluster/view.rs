@@ -163,7 +163,7 @@ fn hosted(broker: &Broker) -> Vec<ReplicaStatus> {
         if let Some(why) = offline {
             (state, cause) = (ReplicaState::Offline, Some(Cause::IoError));
             evidence = why;
-            action = "leaving it as it is until the node is restarted";
+            action = "opening it again and again; it is read in full before it is used";
         } else if !broker.is_recovered() && ends[1] == Offset::new(0) {
             (state, cause) = (ReplicaState::CatchingUp, Some(Cause::CatchingUp));
             evidence = "the node reads its logs after its start".to_owned();
