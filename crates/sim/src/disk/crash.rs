@@ -1,11 +1,13 @@
 //! What is left of a disk when the power goes, and what rots on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fastrand::Rng;
+use plimsoll_segment_log::FRONT_BYTES;
 
 use super::{Inode, State, memory_file};
 
@@ -199,20 +201,22 @@ impl State {
     pub(super) fn flip_bit(&mut self, rng: &mut Rng, least: u64) -> Option<(PathBuf, u64)> {
         let is_segment = |path: &Path| path.extension().is_some_and(|end| end == "log");
         let segments = self.names.iter().filter(|(path, _)| is_segment(path));
-        let mut found: Vec<(PathBuf, Inode, u64)> = Vec::new();
+        let mut found: Vec<(PathBuf, Inode, Range<u64>)> = Vec::new();
         for (path, inode) in segments {
             let stored = self.files.get(inode)?;
             let bytes = stored.durable.len() as u64;
             // What is preallocated and empty has nothing to rot.
             let used = stored.durable.iter().rposition(|byte| *byte != 0);
             let used = used.map_or(0, |last| last as u64 + 1).min(bytes);
-            if used >= least.max(1) {
-                found.push((path.clone(), *inode, used));
+            // Nor has most of a segment's front.
+            let front = if used > FRONT_BYTES { FRONT_BYTES } else { 0 };
+            if used - front >= least.max(1) {
+                found.push((path.clone(), *inode, front..used));
             }
         }
         let (path, inode, used) = found.get(rng.usize(..found.len().max(1)))?.clone();
         let stored = self.files.get_mut(&inode)?;
-        let at = rng.u64(..used);
+        let at = rng.u64(used);
         let bit = 1 << rng.u8(..8);
         let mut byte = [0];
         stored.content.read_exact_at(&mut byte, at).ok()?;
