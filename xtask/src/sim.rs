@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: seeds of the whole-cluster simulation, on a release build.
+//! `cargo xtask sim`: `plimsoll sim` of a release build.
 
 use anyhow::Result;
 use clap::Args;
@@ -16,7 +16,6 @@ pub(crate) struct SimArgs {
 
 /// `cargo xtask sim`.
 pub(crate) fn sim(args: &SimArgs) -> Result<()> {
-    let mut build = cargo(["run", "--quiet", "--release", "-p", "plimsoll-sim"]);
-    build.args(["--example", "sim", "--"]).args(&args.arguments);
-    run(&mut build)
+    let mut build = cargo(["run", "--quiet", "--release", "-p", "plimsoll", "--", "sim"]);
+    run(build.args(&args.arguments))
 }

@@ -14,6 +14,9 @@ use crate::suites::{cluster, hostile, kill};
 use crate::workspace::{self, cargo};
 use crate::{loom, tidy};
 
+/// How many seeds of the simulation are run each time; longer runs are `plimsoll sim --minutes M`.
+const SEEDS: &str = "500";
+
 /// What of the test command to run.
 #[derive(Args)]
 pub(crate) struct TestArgs {
@@ -42,6 +45,7 @@ enum Step {
     Loom,
     Doc,
     Build,
+    Sim,
     Clients,
     Failover,
     Kill,
@@ -120,6 +124,10 @@ fn steps(args: &TestArgs, ci: bool) -> Result<()> {
         // Its outcome is kept beside what it fetched and told by the step below.
         fetching.join().expect("fetching reports errors as values");
     }
+    step(Step::Sim, &|| {
+        let mut sim = Command::new(workspace::binary("release")?);
+        fully(sim.args(["sim", "--seed", "1", "--runs", SEEDS]))
+    });
     step(Step::Clients, &|| {
         let binary = workspace::binary("release")?;
         clients::conformance(&[], &Target::Plimsoll { binary, nodes: 3 })

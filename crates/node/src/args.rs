@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use plimsoll_cli::{Failure, Output, Verb};
 
 use crate::config::{Layers, Origin};
+use crate::sim::Sim;
 
 /// A durable log that speaks the Kafka protocol.
 #[derive(Debug, Parser)]
@@ -64,6 +65,19 @@ Examples:
   plimsoll dev --nodes 1
   plimsoll dev --kafka-port 19092 --data-dir ./playground")]
     Dev(Dev),
+    /// Run whole clusters on a simulated clock, network and disk
+    #[command(after_help = "\
+Three or five real nodes on one thread, with clients, and one trouble after another: kills, power
+losses, cuts, pauses, full, slow and failing disks, flipped bits. What happens follows from the
+seed, so that a run can be repeated. The trouble ends, and then every replica must be in sync and
+equal, and every acknowledged record there, once and in order.
+
+Examples:
+  plimsoll sim --seed 7
+  plimsoll sim --runs 500
+  plimsoll sim --minutes 10 --faults kill,power-all,flip-bit
+  plimsoll sim --seed 7 --verbose 2>nodes.log")]
+    Sim(Sim),
     /// A verb that talks to a running cluster
     #[command(flatten)]
     Verb(Verb),

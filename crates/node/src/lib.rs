@@ -36,6 +36,7 @@ mod peers;
 mod report;
 mod run;
 mod signals;
+mod sim;
 mod temporary;
 pub mod usage;
 
@@ -43,3 +44,4 @@ pub use dev::dev;
 pub use dev_cluster::{DevCluster, DevNode, Ways};
 pub use ephemeral::{Broker, StartError};
 pub use run::serve;
+pub use sim::sim;

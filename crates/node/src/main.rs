@@ -32,6 +32,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     let done = match command {
         Command::Serve(serve) => plimsoll::serve(&serve),
         Command::Dev(dev) => plimsoll::dev(&dev),
+        Command::Sim(sim) => return plimsoll::sim(&sim),
         Command::Verb(verb) => return plimsoll_cli::run(verb),
         Command::Config(ConfigCommand::Explain {
             key,

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::faults::kinds;
 use crate::run::{Plan, Report, run};
@@ -42,23 +46,43 @@ impl Tally {
     }
 }
 
-/// Runs one seed after another, from `first` on, for as long as `each` says so.
+/// Does `work` for one seed after another, from `first` on, with `jobs` at the same time, for as
+/// long as `each` says so of what comes of them. A cluster lives on one thread; several share
+/// nothing.
 ///
 /// # Errors
-/// The machine gives no directory.
-pub fn run_many(
+/// The first that `work` gives.
+pub fn run_many<T: Send>(
     first: u64,
-    plan: impl Fn(u64) -> Plan,
-    mut each: impl FnMut(&Plan, &Report) -> ControlFlow<()>,
+    jobs: NonZeroUsize,
+    work: impl Fn(u64) -> io::Result<T> + Sync,
+    each: impl FnMut(T) -> ControlFlow<()> + Send,
 ) -> io::Result<()> {
-    for seed in first.. {
-        let plan = plan(seed);
-        let report = run(&plan)?;
-        if each(&plan, &report).is_break() {
-            break;
+    let (next, over) = (AtomicU64::new(first), AtomicBool::new(false));
+    let results = Mutex::new((each, Ok(())));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.get() {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let done = work(next.fetch_add(1, Ordering::Relaxed));
+                    let mut results = results.lock();
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let (each, outcome) = &mut *results;
+                    let ends = match done {
+                        Ok(done) => each(done).is_break(),
+                        Err(error) => {
+                            *outcome = Err(error);
+                            true
+                        }
+                    };
+                    over.fetch_or(ends, Ordering::Relaxed);
+                }
+            });
         }
-    }
-    Ok(())
+    });
+    results.into_inner().1
 }
 
 /// The smallest plan that still fails, as far as leaving things out finds it: less time, fewer
@@ -103,4 +127,43 @@ pub fn shrink(plan: &Plan) -> io::Result<(Plan, Report)> {
         }
     }
     Ok((best, report))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+    use super::*;
+
+    fn jobs(count: usize) -> NonZeroUsize {
+        NonZeroUsize::new(count).unwrap()
+    }
+
+    #[test]
+    fn every_seed_is_taken_once_until_it_is_enough() {
+        let mut seen = Vec::new();
+        let each = |seed| {
+            seen.push(seed);
+            match seen.len() {
+                100 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        };
+        run_many(5, jobs(4), Ok, each).unwrap();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 100);
+        // Those that were under way when it was enough are left out, wherever they are.
+        assert!(seen[0] >= 5 && seen[99] <= 5 + 100 + 4);
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let work = |seed| match seed {
+            7 => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(seed),
+        };
+        let ended = run_many(1, jobs(2), work, |_| ControlFlow::Continue(()));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
 }
