@@ -41,19 +41,37 @@ const TOPIC_ALREADY_EXISTS = 36
  * (https://github.com/tulios/kafkajs/issues/1596): it is left to its session's end then.
  */
 async function letGo(consumer) {
-  const disconnected = consumer.disconnect()
+  await within(10_000, consumer.disconnect())
+}
+
+/** Awaits something for so long; whether it came. */
+async function within(milliseconds, something) {
   let timer
-  const over = new Promise((resolve) => (timer = setTimeout(resolve, 10_000)))
-  await Promise.race([disconnected, over])
+  const over = new Promise((resolve) => (timer = setTimeout(resolve, milliseconds, false)))
+  const came = await Promise.race([something.then(() => true), over])
   clearTimeout(timer)
+  return came
+}
+
+/** The last things that KafkaJS had to say. */
+class Trail {
+  lines = []
+
+  logCreator = () => ({ namespace, log }) => {
+    const { timestamp, message, error, broker, groupId } = log
+    const about = [namespace, broker, groupId, error].filter(Boolean).join(' ')
+    this.lines = [...this.lines.slice(-7), `${timestamp} ${about}: ${message}`]
+  }
 }
 
 class Driver {
   constructor(bootstrap) {
+    this.trail = new Trail()
     this.kafka = new Kafka({
       clientId: 'conformance',
       brokers: bootstrap.split(','),
-      logLevel: logLevel.NOTHING,
+      logLevel: logLevel.WARN,
+      logCreator: this.trail.logCreator,
     })
     this.admin = this.kafka.admin()
     this.connected = this.admin.connect()
@@ -134,14 +152,19 @@ class Driver {
     consumer.on(consumer.events.REBALANCING, () => {
       reading.assigned = []
     })
-    await consumer.connect()
-    await consumer.subscribe({ topics: [topic], fromBeginning: true })
-    await consumer.run({
-      autoCommit: false,
-      eachMessage: async ({ partition, message }) => {
-        reading.records.push({ ...recordRead(partition, message), joined })
-      },
-    })
+    const begin = async () => {
+      await consumer.connect()
+      await consumer.subscribe({ topics: [topic], fromBeginning: true })
+      await consumer.run({
+        autoCommit: false,
+        eachMessage: async ({ partition, message }) => {
+          reading.records.push({ ...recordRead(partition, message), joined })
+        },
+      })
+    }
+    if (!(await within(60_000, begin()))) {
+      throw new Error(`the consumer does not begin; lately: ${this.trail.lines.join('; ')}`)
+    }
     return reading
   }
 

@@ -198,6 +198,7 @@ fn prefix(partition: i32, read: impl Iterator<Item = (usize, u64)>, log: &[u64])
 ///   (<https://github.com/platformatic/kafka/issues/290>), and throws when that is not in the
 ///   metadata (<https://github.com/platformatic/kafka/issues/319>): then its process is another;
 /// - aiokafka cancels the calls of a connection that closes while a consumer starts, and raises that;
+///   its commit that meets a rebalance of its own finds that nothing is assigned;
 /// - admin clients in Python and JavaScript ask once; what they are asked here is the suite's own
 ///   look at what is committed, which looks again.
 fn may_be(client: &str, fault: &Fault) -> bool {
@@ -218,7 +219,11 @@ fn may_be(client: &str, fault: &Fault) -> bool {
             let threw = fault.text.contains("reading 'host'");
             ended || (of_group.contains(&fault.op) && (moved || threw))
         }
-        "aiokafka" => killed && fault.op == "consume" && fault.text.contains("CancelledError"),
+        "aiokafka" => {
+            let cancelled = fault.op == "consume" && fault.text.contains("CancelledError");
+            let rebalances = fault.op == "commit" && fault.text.contains("No partitions assigned");
+            killed && (cancelled || rebalances)
+        }
         _ => false,
     };
     if of_the_client {
