@@ -77,7 +77,7 @@ impl Broker {
             let dir = data.path().join(METADATA_DIR);
             return Err(StartError::MetadataMissing { dir });
         }
-        let incarnation = *uuid::Uuid::new_v4().as_bytes();
+        let incarnation = machine.clock.fresh_id();
         let register = rules::RegisterNode {
             rack: config.rack.clone(),
             listeners: vec![Listener {

@@ -198,10 +198,12 @@ impl Catalog {
         topic.partition(index).cloned()
     }
 
-    /// Every hosted topic, in no order.
+    /// Every hosted topic, by name: what follows from that must not differ from run to run.
     #[must_use]
     pub fn topics(&self) -> Vec<Arc<HostedTopic>> {
-        self.by_id.pin().values().cloned().collect()
+        let mut topics: Vec<_> = self.by_id.pin().values().cloned().collect();
+        topics.sort_unstable_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        topics
     }
 
     pub(crate) fn put(&self, topic: HostedTopic) {

@@ -54,6 +54,12 @@ pub trait Clock: Send + Sync {
 
     /// Returns when [`Clock::now`] is at `at` or later.
     async fn sleep_until(&self, at: Monotonic);
+
+    /// What was never drawn before and never will be again, anywhere; here because it is the one
+    /// other thing that differs from one moment to the next.
+    fn fresh_id(&self) -> [u8; 16] {
+        *uuid::Uuid::new_v4().as_bytes()
+    }
 }
 
 /// Threads that may block on a disk.

@@ -36,7 +36,7 @@ pub use answer::{Answer, CloseReason};
 pub use broker::{Broker, StartError};
 pub use catalog::{Catalog, Hosted, HostedTopic, Leadership, LookupError, TopicPolicy};
 pub use clock::{Clock, Machine, Workers};
-pub use cluster::{Membership, PeerError, Peers, Trust};
+pub use cluster::{Membership, Part, PeerError, Peers, Trust};
 pub use config::{Advertised, BrokerConfig, ClusterConfig, GroupConfig, Setting};
 pub use connection::{Connection, Software};
 pub use counters::{ApiCounters, Counters, LATENCY_BOUNDS_US};

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use plimsoll_admin::Orders;
-use plimsoll_broker::{Advertised, Broker, Machine, Membership};
+use plimsoll_broker::{Advertised, Broker, Machine, Membership, Part};
 use plimsoll_cli::{Code, Failure};
 use plimsoll_quorum::raft::Quorum;
 use plimsoll_server::peer::PeerNetwork;
@@ -44,7 +44,7 @@ pub(crate) struct Node {
     http: Http,
     peers: Peers,
     quorum: Quorum,
-    cluster: JoinHandle<()>,
+    cluster: Vec<JoinHandle<()>>,
     groups: JoinHandle<()>,
     housekeeping: Housekeeping,
     home: Home,
@@ -68,7 +68,8 @@ impl Node {
         peers.attach(&broker);
         // Before it has joined: if the quorum leads here, nobody else fences the process that this
         // one must wait for.
-        let cluster = peers.spawn(broker.run_cluster());
+        let parts = broker.run_cluster().into_iter();
+        let cluster = parts.map(|part| peers.spawn(aside(part))).collect();
         broker.join().await;
         peers.registered(&broker);
         recover(&broker).await?;
@@ -157,7 +158,7 @@ impl Node {
     pub(crate) fn kill(self) {
         self.peers.network().shutdown();
         drop(self.kafka);
-        self.cluster.abort();
+        self.cluster.iter().for_each(JoinHandle::abort);
         self.groups.abort();
         self.http.kill();
         // Whatever it acknowledged is on the disk already.
@@ -192,10 +193,13 @@ impl Node {
         broker.stop_groups();
         let drained = kafka.shutdown(grace).await;
         groups.abort();
-        cluster.abort();
+        cluster.iter().for_each(JoinHandle::abort);
         // Ended before the logs close; an aborted task is what is expected.
         let _ = groups.await;
-        let _ = cluster.await;
+        for part in cluster {
+            // One that waits for a disk that does not answer would wait for ever.
+            let _ = tokio::time::timeout(HAND_OVER, part).await;
+        }
         cluster::leave(quorum).await;
         let closed = spawn_blocking(move || {
             housekeeping.stop();
@@ -214,6 +218,11 @@ impl Node {
         );
         Ok(())
     }
+}
+
+/// Polls what may wait for a disk: the thread's other tasks go on in another one meanwhile.
+async fn aside(mut part: Part) {
+    std::future::poll_fn(move |cx| tokio::task::block_in_place(|| part.as_mut().poll(cx))).await;
 }
 
 /// Opens the peer port and the data directory. A node without a cluster agrees on one first, so

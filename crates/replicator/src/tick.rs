@@ -13,7 +13,8 @@ use crate::replicas::Replicas;
 use crate::work::WorkKind;
 
 impl Replicas {
-    /// Works out again what follows from state. Call it every 100 ms.
+    /// Works out again what follows from state. Call it every 100 ms. A replica whose log's writer
+    /// hangs may keep it; a call from another thread passes over that one.
     pub fn tick(&self, now: Monotonic) {
         self.pauses.ticked(self.config().timing.tick, now);
         for replica in self.all() {
@@ -29,7 +30,11 @@ impl Replicas {
             count(&self.counters().hw_missed_wakeups);
             replica.ring();
         }
-        let mut state = replica.state.lock();
+        // Whoever holds it for long waits for a disk, and the other replicas must not.
+        let Some(mut state) = replica.state.try_lock() else {
+            replica.quiet.stir();
+            return;
+        };
         if state.retry_role.is_some_and(|at| now >= at) {
             state.retry_role = None;
             let leader_epoch = state.view.leader_epoch;

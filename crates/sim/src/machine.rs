@@ -62,6 +62,10 @@ impl Clock for SimClock {
     async fn sleep_until(&self, at: Monotonic) {
         self.kernel.sleep_until(at.since_start()).await;
     }
+
+    fn fresh_id(&self) -> [u8; 16] {
+        self.kernel.draw(|rng| rng.u128(..)).to_le_bytes()
+    }
 }
 
 /// A process's threads that may block: each piece of work is done at one moment, a while after it

@@ -210,7 +210,9 @@ impl World {
         spawn(Box::pin(async move {
             // In a node's own order.
             let kernel = &world.kernel;
-            kernel.spawn(owner, starting.run_cluster());
+            for part in starting.run_cluster() {
+                kernel.spawn(owner, part);
+            }
             starting.join().await;
             let (net, meddle) = (Arc::clone(&world.net), world.meddle);
             kernel.spawn(owner, links::run(net, node, links, meddle));

@@ -31,7 +31,9 @@ pub(crate) async fn handle(
         timeout_ms: Some(request.timeout_ms),
     };
     let config = context.broker.config.clone();
-    let wishes = wishes.into_iter().map(wish).collect();
+    let clock = &context.broker.clock;
+    let wishes = wishes.into_iter();
+    let wishes = wishes.map(|topic| wish(topic, clock.fresh_id())).collect();
     let made = rows::change(context, wishes, &manner, move |draft, wish: CreateTopic| {
         let records = rules::create_topic(draft.image(), &config.limits, &wish)?;
         draft.take(records)?;
@@ -53,7 +55,7 @@ pub(crate) async fn handle(
     }
 }
 
-fn wish(topic: CreatableTopic) -> CreateTopic {
+fn wish(topic: CreatableTopic, id: [u8; 16]) -> CreateTopic {
     let assignments = topic
         .assignments
         .into_iter()
@@ -64,7 +66,7 @@ fn wish(topic: CreatableTopic) -> CreateTopic {
     let configs = topic.configs.into_iter();
     CreateTopic {
         name: topic.name.to_string(),
-        id: TopicId::from_bytes(*uuid::Uuid::new_v4().as_bytes()),
+        id: TopicId::from_bytes(id),
         partitions: topic.num_partitions,
         replication_factor: topic.replication_factor,
         assignments: assignments.collect(),

@@ -68,7 +68,9 @@ fn join_request(context: &Context, request: &JoinGroupRequest) -> JoinRequest {
         protocols: request.protocols.iter().map(protocol).collect(),
         require_member_id: dynamic && context.version >= MEMBER_ID_REQUIRED_FROM_VERSION,
         may_skip_assignment: context.version >= SKIP_ASSIGNMENT_FROM_VERSION,
-        fresh_id: uuid::Uuid::new_v4().to_string().into(),
+        fresh_id: uuid::Uuid::from_bytes(context.broker.clock.fresh_id())
+            .to_string()
+            .into(),
     }
 }
 

@@ -104,6 +104,7 @@ async fn create_named(context: &Context, missing: Vec<Str>) -> Vec<(Str, ErrorCo
     }
     let limits = context.broker.config.limits;
     let names = missing.clone();
+    let clock = Arc::clone(&context.broker.clock);
     let created = context
         .broker
         .change(move |image| {
@@ -111,7 +112,7 @@ async fn create_named(context: &Context, missing: Vec<Str>) -> Vec<(Str, ErrorCo
             let mut records = Vec::new();
             let mut failed = Vec::new();
             for name in &names {
-                let id = TopicId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
+                let id = TopicId::from_bytes(clock.fresh_id());
                 let wish = rules::CreateTopic::named(name, id);
                 match rules::create_topic(&after, &limits, &wish) {
                     Ok(made) => {

@@ -107,8 +107,18 @@ impl Broker {
     }
 
     /// How the disk does, in a heartbeat's words.
+    ///
+    /// A tick that hangs waits for a log's writer, and that one for the disk.
     pub(super) fn disk(&self) -> Disk {
-        told(&self.host.device.health())
+        let told = told(&self.host.device.health());
+        let rounds = self.member.as_ref().map(|member| &member.rounds);
+        let hangs = rounds.and_then(|rounds| rounds.ill_for(self.clock.now()));
+        match (told, hangs) {
+            (Disk::Healthy, Some(time)) => Disk::Slow {
+                ms: u32::try_from(time.as_millis()).unwrap_or(u32::MAX),
+            },
+            (told, _) => told,
+        }
     }
 
     /// Has this node leave the ISR and ELR of the partitions whose logs were found damaged or gone

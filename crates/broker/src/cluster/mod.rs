@@ -15,9 +15,10 @@ mod heartbeat;
 mod members;
 mod operate;
 mod replication;
+mod rounds;
 mod session;
-
 pub(crate) mod standing;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -97,6 +98,21 @@ pub struct Membership {
 /// Answers a question of another node.
 type Answerer = Box<dyn Fn(Bytes) -> Bytes + Send + Sync>;
 
+/// A part of what a node does as a member: see [`Broker::run_cluster`].
+pub type Part = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Polls all of them; ends when they do.
+fn together(mut parts: Vec<Part>) -> Part {
+    Box::pin(std::future::poll_fn(move |cx| {
+        parts.retain_mut(|part| part.as_mut().poll(cx).is_pending());
+        if parts.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }))
+}
+
 /// A broker's state as a member.
 pub(crate) struct Member {
     peers: Arc<dyn Peers>,
@@ -104,6 +120,7 @@ pub(crate) struct Member {
     dir_id: [u8; 16],
     shutdown: rules::Shutdown,
     pub(crate) session: Session,
+    rounds: rounds::Rounds,
     liveness: Mutex<Liveness>,
     /// The term for which `liveness` judges.
     judging: Mutex<Option<u64>>,
@@ -142,6 +159,7 @@ impl Member {
             dir_id,
             shutdown,
             session: Session::default(),
+            rounds: rounds::Rounds::default(),
             liveness: Mutex::new(Liveness::new(config)),
             judging: Mutex::new(None),
             answerer: OnceLock::new(),
@@ -191,7 +209,7 @@ impl Broker {
             peer: member.peer_address.clone(),
             ..rules::RegisterNode::new(
                 self.config.node,
-                *uuid::Uuid::new_v4().as_bytes(),
+                self.clock.fresh_id(),
                 member.dir_id,
                 member.shutdown,
             )
@@ -242,40 +260,43 @@ impl Broker {
         Arc::clone(&self.metadata).run()
     }
 
-    /// Takes part in the cluster for as long as it is polled: signs of life, and the controller's
-    /// duties while the quorum leads here. A node runs one of these, from before [`Broker::join`]:
-    /// registering may wait for a controller, and this node may be the one. It ends at once where
-    /// the node is alone.
-    pub fn run_cluster(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let mut parts: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
-        if self.member.is_some() {
-            parts.push(Box::pin(Arc::clone(self).run_leadership()));
-            parts.push(Box::pin(Arc::clone(self).run_hosting()));
-            parts.push(Box::pin(Arc::clone(self).run_heartbeats()));
-            parts.push(Box::pin(Arc::clone(self).run_watch()));
-            parts.push(Box::pin(Arc::clone(self).run_disk()));
-            parts.push(Box::pin(Arc::clone(self).run_room()));
-            parts.push(Box::pin(Arc::clone(self).run_losses()));
-            parts.push(Box::pin(Arc::clone(self).run_healing()));
-            parts.push(Box::pin(Arc::clone(self).run_terms()));
-            parts.push(Box::pin(Arc::clone(self).run_decisions()));
-            parts.push(Box::pin(Arc::clone(self).run_upkeep()));
-            parts.push(Box::pin(Arc::clone(self).run_ticks()));
-            parts.push(Box::pin(Arc::clone(self).run_work()));
-            parts.push(Box::pin(Arc::clone(self).run_proposals()));
-            parts.push(Box::pin(Arc::clone(self).run_reports()));
-            parts.push(Box::pin(Arc::clone(self).run_checks()));
-            parts.push(Box::pin(Arc::clone(self).run_trims()));
-            parts.push(Box::pin(Arc::clone(self).run_history()));
+    /// Takes part in the cluster for as long as all of these are polled: signs of life, and the
+    /// controller's duties while the quorum leads here; the replicas' clock, which may wait for a
+    /// hung disk, several times; and what else there is to do for replicas. Each wants a task of
+    /// its own, on a runtime with several threads: none must wait for another. A node runs these
+    /// once, from before [`Broker::join`]: registering may wait for a controller, and this node may
+    /// be the one. There are none where the node is alone.
+    #[must_use]
+    pub fn run_cluster(self: &Arc<Self>) -> Vec<Part> {
+        if self.member.is_none() {
+            return Vec::new();
         }
-        std::future::poll_fn(move |cx| {
-            parts.retain_mut(|part| part.as_mut().poll(cx).is_pending());
-            if parts.is_empty() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        })
+        let me = || Arc::clone(self);
+        let mut parts: Vec<Part> = vec![together(vec![
+            Box::pin(me().run_leadership()),
+            Box::pin(me().run_heartbeats()),
+            Box::pin(me().run_watch()),
+            Box::pin(me().run_decisions()),
+            Box::pin(me().run_upkeep()),
+        ])];
+        parts.push(together(vec![
+            Box::pin(me().run_hosting()),
+            Box::pin(me().run_disk()),
+            Box::pin(me().run_room()),
+            Box::pin(me().run_losses()),
+            Box::pin(me().run_healing()),
+            Box::pin(me().run_terms()),
+            Box::pin(me().run_work()),
+            Box::pin(me().run_proposals()),
+            Box::pin(me().run_reports()),
+            Box::pin(me().run_checks()),
+            Box::pin(me().run_trims()),
+            Box::pin(me().run_history()),
+        ]));
+        for ticker in 0..rounds::TICKERS {
+            parts.push(Box::pin(me().run_ticks(ticker)));
+        }
+        parts
     }
 
     /// A connection to `node` closed, and a new one, begun at `asked`, was refused: it is looked into

@@ -41,10 +41,15 @@ impl Broker {
         self.host.in_cluster.then_some(&self.host.replicas)
     }
 
-    pub(super) async fn run_ticks(self: Arc<Self>) {
+    /// Ticks the replicas, if those of lower numbers hang.
+    pub(super) async fn run_ticks(self: Arc<Self>, ticker: usize) {
+        let Some(member) = &self.member else { return };
         loop {
             self.pause(TICK).await;
-            self.host.replicas.tick(self.clock.now());
+            if member.rounds.begin(ticker, self.clock.now()) {
+                self.host.replicas.tick(self.clock.now());
+                member.rounds.end(ticker);
+            }
         }
     }
 

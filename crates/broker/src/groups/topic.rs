@@ -59,7 +59,7 @@ impl Broker {
     async fn create_offsets_topic(self: &Arc<Self>) -> Result<(), ChangeError<Refusal>> {
         let limits = self.config.limits;
         let partitions = i32::try_from(self.groups.offsets_partitions).unwrap_or(i32::MAX);
-        let id = TopicId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
+        let id = TopicId::from_bytes(self.clock.fresh_id());
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), Some((*value).to_owned()));
         self.change(move |image| {
             let replicas = image.nodes().len().clamp(1, REPLICAS);

@@ -10,7 +10,9 @@ use plimsoll_controller::Image;
 use plimsoll_partition::describe;
 use plimsoll_quorum::raft::Event;
 use plimsoll_quorum::{Entry, Snapshot};
+use plimsoll_types::NodeId;
 
+use super::codec::LastChanges;
 use super::log::Fault;
 use super::transaction::{self, Applied, Ticket};
 use super::{Metadata, MetadataError, codec};
@@ -26,6 +28,8 @@ pub(super) struct Applier {
     pub(super) index: u64,
     /// What became of this node's own transactions, for those who wait.
     pub(super) outcomes: BTreeMap<u64, Outcome>,
+    /// What came through last of each node.
+    last: LastChanges,
     /// Why nothing is applied any more.
     pub(super) halted: Option<Arc<str>>,
     /// Who is to be woken when something was applied.
@@ -84,9 +88,10 @@ impl Drop for Tickets<'_> {
 }
 
 impl Applier {
-    pub(super) fn starting_at(index: u64) -> Self {
+    pub(super) fn starting_at(index: u64, last: LastChanges) -> Self {
         Self {
             index,
+            last,
             ..Self::default()
         }
     }
@@ -173,8 +178,9 @@ impl Metadata {
                 let applier = metadata.applier.lock();
                 let index = applier.index;
                 let image = metadata.image.load_full();
+                let last = applier.last.clone();
                 drop(applier);
-                let bytes = codec::encode_snapshot(&image);
+                let bytes = codec::encode_snapshot(&image, &last);
                 Snapshot { index, bytes }
             };
             if let Err(error) = metadata.log.install_snapshot(&snapshot) {
@@ -192,6 +198,10 @@ impl Metadata {
         if let Applied::Moved(after) = applied {
             let after: Arc<Image> = Arc::from(after);
             outcome = Outcome::Moved(after.version());
+            let (proposer, number) = (ticket.proposer, ticket.number);
+            applier.last.insert(proposer, (number, after.version()));
+            let is_there = |node: NodeId| node == proposer || after.node(node).is_some();
+            applier.last.retain(|node, _| is_there(*node));
             self.publish(&before, &after);
         }
         if ticket.proposer == self.node
@@ -204,8 +214,16 @@ impl Metadata {
 
     /// A snapshot in place of entries that are no longer there.
     fn replace(&self, applier: &mut Applier, snapshot: &Snapshot) -> Result<(), MetadataError> {
-        let after = decode(snapshot)?;
+        let (after, last) = decode(snapshot)?;
         applier.index = snapshot.index;
+        // A node makes one change at a time, so the last one that came through is the one that is
+        // awaited, or none of its tickets did.
+        if let Some((number, version)) = last.get(&self.node)
+            && let Some(awaited) = applier.outcomes.get_mut(number)
+        {
+            *awaited = Outcome::Moved(*version);
+        }
+        applier.last = last;
         self.publish(&self.image.load_full(), &Arc::new(after));
         Ok(())
     }
@@ -218,7 +236,7 @@ impl Metadata {
     }
 }
 
-pub(super) fn decode(snapshot: &Snapshot) -> Result<Image, MetadataError> {
+pub(super) fn decode(snapshot: &Snapshot) -> Result<(Image, LastChanges), MetadataError> {
     let index = snapshot.index;
     codec::decode_snapshot(&snapshot.bytes).map_err(|source| MetadataError::Entry { index, source })
 }

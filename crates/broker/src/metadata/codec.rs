@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! entry       version u8 = 2, records
-//! snapshot    version u8 = 2, image version, records
+//! snapshot    version u8 = 2, image version, records; then, unless it ends there, last changes
+//! changes     count, each: node that made it, its ticket, the image version that it made
 //! records     count, each: tag u8, body length, body
 //! numbers     unsigned LEB128, the shortest form;   node ids, epochs, counts and lengths are such
 //! texts       length, UTF-8;   ids and incarnations: 16 bytes;   optional: 0, or 1 and the value
@@ -38,9 +39,11 @@
 mod read;
 mod write;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use plimsoll_controller::{Image, Misfit, Record};
-use plimsoll_types::InvalidTopicName;
+use plimsoll_types::{InvalidTopicName, NodeId};
 use read::Reader;
 use write::Writer;
 
@@ -106,23 +109,33 @@ pub(crate) fn decode(entry: &[u8]) -> Result<Vec<Record>, CodecError> {
     Ok(records)
 }
 
+/// Each node's last change that came through: its ticket, and the image version that it made. A
+/// snapshot may stand in for the entry that a node waits for, which knows its own by this.
+pub(crate) type LastChanges = BTreeMap<NodeId, (u64, u64)>;
+
 /// The snapshot that holds `image`.
-pub(crate) fn encode_snapshot(image: &Image) -> Bytes {
+pub(crate) fn encode_snapshot(image: &Image, last: &LastChanges) -> Bytes {
     let mut out = Writer(vec![VERSION]);
     out.number(image.version());
     let records: Vec<Record> = image.to_records().collect();
     out.records(records.iter());
+    out.last_changes(last);
     out.0.into()
 }
 
 /// The image of a snapshot.
-pub(crate) fn decode_snapshot(snapshot: &[u8]) -> Result<Image, CodecError> {
+pub(crate) fn decode_snapshot(snapshot: &[u8]) -> Result<(Image, LastChanges), CodecError> {
     let mut reader = Reader(snapshot);
     reader.version()?;
     let version = reader.number("the image version")?;
     let records = reader.records()?;
+    let last = if reader.0.is_empty() {
+        LastChanges::default()
+    } else {
+        reader.last_changes()?
+    };
     reader.end("the snapshot")?;
-    Ok(Image::restore(version, records)?)
+    Ok((Image::restore(version, records)?, last))
 }
 
 #[cfg(test)]

@@ -133,12 +133,12 @@ impl Metadata {
         clock: Arc<dyn Clock>,
         workers: Arc<dyn Workers>,
     ) -> Result<Arc<Self>, MetadataError> {
-        let (image, index) = match snapshot {
-            None => (Image::default(), 0),
+        let ((image, last), index) = match snapshot {
+            None => Default::default(),
             Some(snapshot) => (applier::decode(snapshot)?, snapshot.index),
         };
         // Drawn, so that no transaction of an earlier process of this node has the same.
-        let (first, _) = uuid::Uuid::new_v4().as_u64_pair();
+        let (first, _) = uuid::Uuid::from_bytes(clock.fresh_id()).as_u64_pair();
         Ok(Arc::new(Self {
             node,
             clock,
@@ -146,7 +146,7 @@ impl Metadata {
             image: ArcSwap::from_pointee(image),
             log,
             turn: Turn::default(),
-            applier: Mutex::new(Applier::starting_at(index)),
+            applier: Mutex::new(Applier::starting_at(index, last)),
             next_ticket: AtomicU64::new(first),
             follow: OnceLock::new(),
             told_of_stop: AtomicBool::new(false),

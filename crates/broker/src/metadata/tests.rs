@@ -5,6 +5,7 @@
 use super::transaction::Transaction;
 use super::*;
 use plimsoll_controller::{ConfigResource, Refusal};
+use plimsoll_quorum::raft;
 use tempfile::TempDir;
 
 /// Time that does not pass.
@@ -169,4 +170,121 @@ fn every_image_is_followed_in_order() {
     propose(&metadata, foreign(1, "2"));
     put(&metadata, "3");
     assert_eq!(*seen.lock(), [(1, true), (2, true), (3, true)]);
+}
+
+/// A log whose entries are gone into a snapshot before they are read here.
+struct Overtaken {
+    state: Mutex<(Image, codec::LastChanges, u64)>,
+    events: Mutex<std::collections::VecDeque<raft::Event>>,
+    bell: plimsoll_watermark::Signal,
+}
+
+#[async_trait::async_trait]
+impl MetadataLog for Overtaken {
+    async fn propose(&self, entry: Bytes, _: Room) -> Result<u64, raft::QuorumError> {
+        let transaction = transaction::decode(&entry).unwrap();
+        let (image, last, index) = &mut *self.state.lock();
+        if let transaction::Applied::Moved(after) = transaction.apply(image) {
+            let ticket = transaction.ticket;
+            last.insert(ticket.proposer, (ticket.number, after.version()));
+            *image = *after;
+        }
+        *index += 1;
+        let bytes = codec::encode_snapshot(image, last);
+        let snapshot = Snapshot {
+            index: *index,
+            bytes,
+        };
+        self.events
+            .lock()
+            .push_back(raft::Event::Snapshot(snapshot));
+        self.bell.notify();
+        Ok(*index)
+    }
+
+    async fn read_barrier(&self) -> Result<u64, raft::QuorumError> {
+        Ok(self.state.lock().2)
+    }
+
+    async fn next(&self) -> Result<raft::Event, Stopped> {
+        loop {
+            if let Some(event) = self.events.lock().pop_front() {
+                return Ok(event);
+            }
+            self.bell.notified().await;
+        }
+    }
+
+    fn status(&self) -> raft::Status {
+        raft::Status {
+            me: node(),
+            role: Role::Follower,
+            leader: None,
+            term: 1,
+            last_index: 0,
+            committed_index: 0,
+            voters: Default::default(),
+            learners: Default::default(),
+            progress: Vec::new(),
+        }
+    }
+
+    async fn leadership(&self, _: (Option<NodeId>, u64)) -> Result<(Option<NodeId>, u64), Stopped> {
+        std::future::pending().await
+    }
+
+    fn stopped(&self) -> Option<Stopped> {
+        None
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        false
+    }
+
+    fn install_snapshot(&self, _: &Snapshot) -> Result<(), plimsoll_quorum::SnapshotError> {
+        Ok(())
+    }
+
+    async fn handle(&self, request: Bytes) -> Bytes {
+        request
+    }
+
+    fn suspect(&self, _: NodeId) {}
+
+    async fn promote(&self, _: NodeId) -> Result<(), raft::QuorumError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: NodeId) -> Result<(), raft::QuorumError> {
+        Ok(())
+    }
+
+    fn shutdown(&self) {}
+}
+
+#[test]
+fn change_that_came_here_in_a_snapshot_is_known_for_the_own_one() {
+    let log = Arc::new(Overtaken {
+        state: Mutex::default(),
+        events: Mutex::default(),
+        bell: plimsoll_watermark::Signal::new(),
+    });
+    let log: Arc<dyn MetadataLog> = log;
+    let metadata = Metadata::new(log, None, node(), Arc::new(Still), Arc::new(Inline)).unwrap();
+    let driven = Arc::clone(&metadata);
+    std::thread::spawn(move || block_on(driven.run()));
+    for round in 1..=3 {
+        let wanted = round.to_string();
+        // As of a name that must be free.
+        let changed = block_on(metadata.change(|image| {
+            let configs = image.configs(&ConfigResource::EveryNode);
+            let is_there = configs.is_some_and(|all| all.get("retention.ms") == Some(&wanted));
+            match is_there {
+                true => Err("it is there already"),
+                false => Ok((set(&wanted), round)),
+            }
+        }));
+        let changed = changed.unwrap();
+        assert_eq!((changed.outcome, changed.version), (round, round));
+    }
 }

@@ -386,9 +386,9 @@ fn drive(broker: Arc<Broker>, data: Arc<DataDir>, dir: TempDir) -> Member {
         let mut cx = Context::from_waker(&waker);
         let mut work: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = vec![
             Box::pin(driven.run_metadata()),
-            Box::pin(driven.run_cluster()),
             Box::pin(driven.run_groups()),
         ];
+        work.extend(driven.run_cluster());
         let joining = Arc::clone(&driven);
         work.push(Box::pin(async move { joining.join().await }));
         while !stopped.load(Ordering::Relaxed) {

@@ -1,6 +1,6 @@
 //! Bytes to records; see [`super`] for their form.
 
-use super::{CodecError, VERSION};
+use super::{CodecError, LastChanges, VERSION};
 use plimsoll_controller::{Assignment, ConfigResource, Drain, Listener, Record};
 use plimsoll_types::{BrokerEpoch, LeaderEpoch, NodeId, PartitionEpoch, TopicId, TopicName};
 
@@ -74,6 +74,16 @@ impl<'a> Reader<'a> {
             10 => Record::NodeRemoved { node: self.node()? },
             tag => return Err(CodecError::UnknownRecord { tag }),
         })
+    }
+
+    pub(super) fn last_changes(&mut self) -> Read<LastChanges> {
+        let each = |reader: &mut Self| {
+            let node = reader.node()?;
+            let ticket = reader.number("a ticket")?;
+            Ok((node, (ticket, reader.number("a version")?)))
+        };
+        let changes = self.list("the last changes", each)?;
+        Ok(changes.into_iter().collect())
     }
 
     fn assignment(&mut self) -> Read<Assignment> {

@@ -121,7 +121,14 @@ fn records_come_back_as_they_were() {
 #[test]
 fn an_image_comes_back_as_it_was() {
     let image = image();
-    assert_eq!(decode_snapshot(&encode_snapshot(&image)), Ok(image));
+    let last = LastChanges::from([(node(1), (u64::MAX, 7)), (node(2), (3, 9))]);
+    let snapshot = encode_snapshot(&image, &last);
+    assert_eq!(decode_snapshot(&snapshot), Ok((image.clone(), last)));
+    // One of before the changes were kept in it.
+    let bare = encode_snapshot(&image, &LastChanges::default());
+    let (none, bare) = bare.split_last().expect("a count");
+    assert_eq!(*none, 0);
+    assert_eq!(decode_snapshot(bare), Ok((image, LastChanges::default())));
 }
 
 #[test]

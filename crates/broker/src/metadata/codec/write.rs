@@ -3,6 +3,8 @@
 use plimsoll_controller::{Assignment, ConfigResource, Listener, Record};
 use plimsoll_types::{NodeId, TopicId};
 
+use super::LastChanges;
+
 /// The bytes so far.
 pub(super) struct Writer(pub(super) Vec<u8>);
 
@@ -111,6 +113,15 @@ impl Writer {
 
     fn truth(&mut self, truth: bool) {
         self.0.push(u8::from(truth));
+    }
+
+    pub(super) fn last_changes(&mut self, last: &LastChanges) {
+        let changes: Vec<_> = last.iter().collect();
+        self.list(&changes, |out, (node, (ticket, version))| {
+            out.node(node);
+            out.number(*ticket);
+            out.number(*version);
+        });
     }
 
     fn assignment(&mut self, assignment: &Assignment) {
