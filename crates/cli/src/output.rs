@@ -71,7 +71,7 @@ impl Output {
     ///
     /// # Errors
     /// When standard output cannot be written.
-    pub(crate) fn answer(
+    pub fn answer(
         self,
         answer: &Value,
         names: impl FnOnce() -> String,

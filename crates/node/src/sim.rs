@@ -131,14 +131,10 @@ pub fn sim(args: &Sim) -> Result<Exit, Failure> {
         )
     };
     let answer = run_seeds(args).map_err(failed)?;
-    match args.output {
-        Output::Json | Output::Jsonl => {
-            let text = serde_json::to_string(&answer)
-                .map_err(|error| Failure::new(Code::File, error.to_string()))?;
-            print(&(text + "\n"))?;
-        }
-        Output::Table | Output::Wide | Output::Name => print(&answer.in_words())?,
-    }
+    let document = serde_json::to_value(&answer)
+        .map_err(|error| Failure::new(Code::File, error.to_string()))?;
+    let words = || answer.in_words();
+    args.output.answer(&document, words, words)?;
     Ok(match answer.failed.is_empty() {
         true => Exit::Ok,
         false => Exit::Failed,
