@@ -21,7 +21,7 @@ pub struct LogHost {
 
 impl LogHost {
     /// A host on the machine's file system, with at most `max_open_segments` segments mapped or
-    /// open at a time. Each costs one map and, if it is written, two descriptors; slices on their
+    /// open at a time. Each costs one map and, if it is written, up to three descriptors; slices on their
     /// way to somebody keep a map beyond that.
     #[must_use]
     pub fn new(max_open_segments: usize) -> Self {
