@@ -1,5 +1,6 @@
 //! The real program in real processes: it starts, serves, stops, and survives being killed.
 
+mod chaos;
 mod cli;
 mod cluster;
 mod crash;
