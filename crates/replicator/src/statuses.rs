@@ -67,7 +67,6 @@ impl Replicas {
         }
         facts.disk = self.disk();
         blame(&mut facts, state.cause);
-        if let Some(why) = replica.store.offline() {
         facts.paused = self.pauses.of_late(now);
         let differs = matches!(facts.repair, Some(Repair::Quarantined { .. }));
         if (!facts.in_isr || state.damaged) && !differs {
@@ -78,6 +77,7 @@ impl Replicas {
             let lost = self.losses.repair(replica.key, copied_to);
             facts.repair = lost.or(facts.repair);
         }
+        if let Some(why) = replica.store.offline() {
             facts.disk = Disk::Failed {
                 since: Duration::ZERO,
                 error: why.to_string(),
@@ -130,7 +130,6 @@ impl Replicas {
                 };
             }
         }
-        blame(&mut facts, told.cause);
         facts.join = match peer.join {
             JoinStatus::Idle => Join::Idle,
             JoinStatus::Held {
