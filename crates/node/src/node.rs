@@ -348,3 +348,36 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
+    use super::*;
+
+    #[test]
+    fn a_part_that_hangs_on_a_disk_takes_no_thread_from_the_others() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let (disk, answers) = std::sync::mpsc::channel::<()>();
+        let (told, beats) = std::sync::mpsc::channel();
+        let hanging: Part = Box::pin(async move {
+            let _ = answers.recv();
+        });
+        let hanging = runtime.spawn(aside(hanging));
+        let beating: Part = Box::pin(async move {
+            for beat in 0..3 {
+                told.send(beat).unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        runtime.spawn(aside(beating));
+        let heard: Vec<i32> = beats.iter().take(3).collect();
+        assert_eq!(heard, [0, 1, 2]);
+        assert!(!hanging.is_finished());
+        drop(disk);
+        runtime.block_on(hanging).unwrap();
+    }
+}
