@@ -1,7 +1,8 @@
 //! What must be done before what, whoever is faster.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use plimsoll_replicator::{Decision, IsrProposal, Replicas, Report};
 use plimsoll_types::{Offset, PartitionEpoch};
@@ -156,4 +157,31 @@ fn links_that_stay_keep_no_replica_that_went() {
         world.unhost(id);
         assert_eq!(gone.strong_count(), 0, "of node {id}");
     }
+}
+
+#[test]
+fn a_tick_passes_over_a_replica_whose_writer_hangs() {
+    let (world, proposal) = undecided();
+    let leader = &world.nodes[&1];
+    let (entered, enters) = mpsc::channel();
+    let (disk, answers) = mpsc::channel::<()>();
+    *leader.tricks.before_rule.lock() = Some(Box::new(move |_| {
+        let _ = entered.send(());
+        let _ = answers.recv();
+    }));
+    let (replicas, now) = (Arc::clone(&leader.replicas), world.now);
+    let hanging =
+        std::thread::spawn(move || replicas.decided(&proposal, Decision::NotAttempted, now));
+    enters.recv().unwrap();
+    let (ticked, ticks) = mpsc::channel();
+    let replicas = Arc::clone(&leader.replicas);
+    std::thread::spawn(move || {
+        replicas.tick(now);
+        ticked.send(())
+    });
+    let passed = ticks.recv_timeout(Duration::from_secs(10));
+    drop(disk);
+    hanging.join().unwrap();
+    assert_eq!(passed, Ok(()));
+    assert!(!counted(&world, 2));
 }
