@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use plimsoll_cli::{Code, Exit, Failure, Output, print};
-use plimsoll_sim::{Plan, Report, Tally, kinds, moment, run, run_many, shrink};
+use plimsoll_sim::{Plan, Report, Tally, kinds, moment, run, run_many, run_twice, shrink};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
@@ -92,11 +92,11 @@ struct Answer {
     faults: std::collections::BTreeMap<&'static str, u64>,
 }
 
-/// One seed's run, and a second one's where that was asked for.
+/// One seed's run, and where a second one went another way.
 struct Done {
     plan: Plan,
     report: Report,
-    again: Option<u64>,
+    parting: Option<String>,
     smaller: Option<(Plan, Report)>,
 }
 
@@ -170,9 +170,7 @@ fn run_seeds(args: &Sim) -> std::io::Result<Answer> {
             tell(&beginning(&done.plan), &report.story);
         }
         let mut violations = report.violations.clone();
-        if done.again.is_some_and(|again| again != report.hash) {
-            violations.push("a second run of the same plan went another way".to_owned());
-        }
+        violations.extend(done.parting);
         if !violations.is_empty() {
             let (plan, report) = match &done.smaller {
                 Some((plan, report)) => {
@@ -248,10 +246,9 @@ fn one(args: &Sim, seed: u64) -> std::io::Result<Done> {
     if let Some(seconds) = args.trouble {
         plan.trouble = Duration::from_secs(seconds);
     }
-    let report = run(&plan)?;
-    let again = match args.twice {
-        true => Some(run(&plan)?.hash),
-        false => None,
+    let (report, parting) = match args.twice {
+        true => run_twice(&plan)?,
+        false => (run(&plan)?, None),
     };
     let smaller = match args.shrink && !report.violations.is_empty() {
         true => Some(shrink(&plan)?),
@@ -260,7 +257,7 @@ fn one(args: &Sim, seed: u64) -> std::io::Result<Done> {
     Ok(Done {
         plan,
         report,
-        again,
+        parting,
         smaller,
     })
 }

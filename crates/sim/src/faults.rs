@@ -1,11 +1,14 @@
-//! What goes wrong, when, and for how long: drawn from the seed.
+//! What goes wrong, when, and for how long: drawn from the seed, as far as [`crate::budget`] lets
+//! it come together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::budget::dir_of;
 use crate::run::Plan;
 use crate::world::World;
 
@@ -80,7 +83,7 @@ pub(crate) async fn make(world: Arc<World>, plan: Plan, until: Duration) {
             here
         });
         if let Some((kind, _)) = kind {
-            do_one(&world, &plan, kind);
+            do_one(&world, kind);
         }
     }
 }
@@ -109,10 +112,9 @@ fn later(
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(6);
 
-fn do_one(world: &Arc<World>, plan: &Plan, kind: &'static str) {
+fn do_one(world: &Arc<World>, kind: &'static str) {
     let node = some_node(world);
     let up = world.is_up(node);
-    let whole = || world.unrest_but_for_load(plan.partitions).is_none();
     match kind {
         "kill" if up => {
             told(world, kind, &format!("node {node} is killed"));
@@ -203,22 +205,24 @@ fn do_one(world: &Arc<World>, plan: &Plan, kind: &'static str) {
                 set_full(world, node, false);
             });
         }
-        "failed-sync" => {
+        "failed-sync" if world.may_fail_sync(node) => {
             told(world, kind, &format!("the next sync of node {node} fails"));
             if let Some(host) = world.hosts.lock().get(&node) {
                 host.disk.fail_syncs(1);
             }
         }
-        // What is lost for good must be on enough others: a second loss comes after the first healed.
-        "wipe" if up && whole() => {
+        "wipe" if up && world.may_wipe() => {
             told(world, kind, &format!("node {node} loses its disk"));
             world.kill(node);
             wipe(world, node);
             later(world, SHORT, LONG, move |world| world.start(node));
         }
-        "flip-bit" if up && whole() => {
+        "flip-bit" if up => {
+            let dirs = world.may_flip();
+            let hit = |path: &Path| dir_of(path).is_some_and(|dir| dirs.contains(&dir));
             let disk = world.hosts.lock().get(&node).map(|host| host.disk.clone());
-            let flipped = disk.and_then(|disk| world.kernel.draw(|rng| disk.flip_bit(rng, 100)));
+            let flipped =
+                disk.and_then(|disk| world.kernel.draw(|rng| disk.flip_bit(rng, 100, hit)));
             if let Some((path, at)) = flipped {
                 let file = path
                     .file_name()

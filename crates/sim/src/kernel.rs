@@ -5,11 +5,12 @@
 //! tasks that could run runs next is drawn. Time moves only when nothing can run.
 //!
 //! Always: the same seed and the same spawns give the same run, poll by poll; [`Kernel::hash`] is
-//! what two runs are compared by.
+//! what two runs are compared by, and [`Trace`] tells where they part.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use parking_lot::Mutex;
+
+use crate::trace::{Trace, Turn};
 
 /// Whose a task is: a node's process in one of its lives, or the world's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,10 +82,14 @@ struct State {
     paused: BTreeMap<Owner, Held>,
     polls_now: u64,
     hash: u64,
+    draws: u64,
+    trace: Option<Trace>,
 }
 
 struct Task {
     owner: Owner,
+    /// Who made it.
+    place: &'static Location<'static>,
     /// Not there while it is polled.
     work: Option<Work>,
     woken: bool,
@@ -91,7 +98,7 @@ struct Task {
 
 enum Alarm {
     Wake(Waker),
-    Do(Owner, Deed),
+    Do(Owner, Deed, &'static Location<'static>),
 }
 
 /// What would have run in a process that is paused.
@@ -138,11 +145,28 @@ impl State {
         self.hash = (self.hash ^ value).wrapping_mul(0x0100_0000_01b3);
     }
 
+    fn begin_turn(&mut self, owner: Owner, id: u64, place: &'static Location<'static>) {
+        self.mix(u64::try_from(self.now.as_micros()).unwrap_or(u64::MAX));
+        self.mix(id);
+        MOMENT.set((self.now, owner.node));
+        let (at, draws) = (self.now, self.draws);
+        if let Some(trace) = &mut self.trace {
+            trace.push(Turn {
+                at,
+                owner,
+                id,
+                draws,
+                place,
+            });
+        }
+    }
+
     fn take_ready(&mut self) -> Option<u64> {
         if self.ready.is_empty() {
             return None;
         }
         // Mostly in order, as a runtime does; sometimes whichever.
+        self.draws += 1;
         let at = if self.rng.u8(..) < 64 {
             self.rng.usize(..self.ready.len())
         } else {
@@ -166,6 +190,8 @@ impl Kernel {
                 paused: BTreeMap::new(),
                 polls_now: 0,
                 hash: seed ^ 0xcbf2_9ce4_8422_2325,
+                draws: 0,
+                trace: None,
             }),
         })
     }
@@ -180,6 +206,16 @@ impl Kernel {
         self.state.lock().hash
     }
 
+    /// Keeps what happens from here on.
+    pub(crate) fn keep_trace(&self) {
+        self.state.lock().trace = Some(Trace::default());
+    }
+
+    /// What was kept.
+    pub(crate) fn take_trace(&self) -> Trace {
+        self.state.lock().trace.take().unwrap_or_default()
+    }
+
     /// From here on `owner` may have tasks.
     pub(crate) fn begin(&self, owner: Owner) {
         self.state.lock().alive.insert(owner);
@@ -190,6 +226,7 @@ impl Kernel {
     }
 
     /// Runs `work` as `owner`'s; nothing happens if that is dead.
+    #[track_caller]
     pub(crate) fn spawn(
         self: &Arc<Self>,
         owner: Owner,
@@ -208,6 +245,7 @@ impl Kernel {
         }));
         let task = Task {
             owner,
+            place: Location::caller(),
             work: Some(work),
             woken: false,
             waker,
@@ -217,13 +255,15 @@ impl Kernel {
     }
 
     /// Does something as `owner` after a while, if that is alive then.
+    #[track_caller]
     pub(crate) fn after(&self, owner: Owner, wait: Duration, deed: impl FnOnce() + Send + 'static) {
         let mut state = self.state.lock();
         let at = state.now + wait;
         let id = state.next_id();
-        state
-            .alarms
-            .insert((at, id), Alarm::Do(owner, Box::new(deed)));
+        state.alarms.insert(
+            (at, id),
+            Alarm::Do(owner, Box::new(deed), Location::caller()),
+        );
     }
 
     /// Ends a process: its tasks and what it was to do are gone.
@@ -246,7 +286,7 @@ impl Kernel {
             .alarms
             .extract_if(
                 ..,
-                |_, alarm| matches!(alarm, Alarm::Do(whose, _) if *whose == owner),
+                |_, alarm| matches!(alarm, Alarm::Do(whose, ..) if *whose == owner),
             )
             .collect();
         drop(state);
@@ -301,7 +341,9 @@ impl Kernel {
 
     /// Something random; everything random comes from here.
     pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
-        draw(&mut self.state.lock().rng)
+        let mut state = self.state.lock();
+        state.draws += 1;
+        draw(&mut state.rng)
     }
 
     /// True once in `many` times.
@@ -334,7 +376,7 @@ impl Kernel {
             drop(state);
             return self.poll(id);
         }
-        let Some(((at, _), alarm)) = state.alarms.pop_first() else {
+        let Some(((at, id), alarm)) = state.alarms.pop_first() else {
             return Step::Over;
         };
         if at > state.now {
@@ -346,11 +388,11 @@ impl Kernel {
                 drop(state);
                 waker.wake();
             }
-            Alarm::Do(owner, deed) => {
+            Alarm::Do(owner, deed, place) => {
                 if let Some(held) = state.paused.get_mut(&owner) {
                     held.deeds.push(deed);
                 } else if state.alive.contains(&owner) {
-                    MOMENT.set((state.now, owner.node));
+                    state.begin_turn(owner, id, place);
                     drop(state);
                     deed();
                 }
@@ -361,12 +403,11 @@ impl Kernel {
 
     fn poll(&self, id: u64) -> Step {
         let mut state = self.state.lock();
-        let now = u64::try_from(state.now.as_micros()).unwrap_or(u64::MAX);
         let Some(task) = state.tasks.get_mut(&id) else {
             return Step::Waited;
         };
         task.woken = false;
-        let (owner, waker) = (task.owner, task.waker.clone());
+        let (owner, place, waker) = (task.owner, task.place, task.waker.clone());
         let Some(mut work) = task.work.take() else {
             return Step::Waited;
         };
@@ -375,9 +416,7 @@ impl Kernel {
             state.polls_now < MAX_POLLS_AT_ONCE,
             "tasks of {owner:?} turn in circles"
         );
-        state.mix(now);
-        state.mix(id);
-        MOMENT.set((state.now, owner.node));
+        state.begin_turn(owner, id, place);
         drop(state);
         let done = work
             .as_mut()

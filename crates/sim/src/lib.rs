@@ -11,10 +11,12 @@
 //! Not simulated: sockets and the Raft library, which have tests of their own; the quorum here is
 //! an ideal of one that keeps what Raft promises and no more.
 //!
-//! A plan gives nearly one run: tasks, times and faults follow from the seed, but what the brokers
-//! keep in hashed maps is walked in an order of its own, so two runs of a plan may part late.
-//! [`Report::hash`] is what they are compared by.
+//! A plan gives one run, turn by turn: tasks, times, faults and ids all follow from the seed.
+//! [`Report::hash`] is what runs are compared by, and [`run_twice`] tells where two part.
+//!
+//! What may go wrong at the same time is bounded by what replication promises: see `budget.rs`.
 
+mod budget;
 mod campaign;
 mod client;
 mod disk;
@@ -27,9 +29,10 @@ mod net;
 mod peace;
 mod quorum;
 mod run;
+mod trace;
 mod world;
 
 pub use campaign::{Tally, run_many, shrink};
 pub use faults::kinds;
 pub use kernel::moment;
-pub use run::{Plan, Report, run};
+pub use run::{Plan, Report, run, run_twice};

@@ -116,6 +116,7 @@ impl Net {
 
     /// Has `arrive` done on its arrival, as the world; false if the way is cut. What sends is
     /// killed later, but not what it sent.
+    #[track_caller]
     pub(crate) fn send(&self, way: Way, arrive: impl FnOnce() + Send + 'static) -> bool {
         if !self.is_open(way.from, way.to) {
             return false;

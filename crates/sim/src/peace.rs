@@ -65,29 +65,6 @@ impl World {
         None
     }
 
-    /// As [`World::unrest`], while records are on their way: every replica is in sync.
-    pub(crate) fn unrest_but_for_load(&self, partitions: u32) -> Option<String> {
-        let down = self.nodes().into_iter().find(|node| !self.is_up(*node));
-        if let Some(down) = down {
-            return Some(format!("node {down} is down"));
-        }
-        let processes = self.net.processes();
-        for (node, process) in &processes {
-            let image = process.broker.image();
-            for partition in 0..partitions {
-                let whole = image.partition(TOPIC, partition).is_some_and(|known| {
-                    known.isr.len() == known.replicas.len() && known.leader.is_some()
-                });
-                if !whole {
-                    return Some(format!(
-                        "partition {partition} is not in sync, says node {node}"
-                    ));
-                }
-            }
-        }
-        None
-    }
-
     /// What the nodes themselves say of replicas that are not well.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let now = Monotonic::from_start(self.kernel.now());

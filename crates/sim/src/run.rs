@@ -112,6 +112,29 @@ async fn create_topic(scene: Arc<Scene>, partitions: u32, made: Arc<AtomicBool>)
 /// The machine gives no directory.
 pub fn run(plan: &Plan) -> std::io::Result<Report> {
     let world = World::new(plan)?;
+    live(plan, &world)
+}
+
+/// Runs a plan twice; beside the first report, where the second run went another way if it did.
+///
+/// # Errors
+/// The machine gives no directory.
+pub fn run_twice(plan: &Plan) -> std::io::Result<(Report, Option<String>)> {
+    let traced = || {
+        let world = World::new(plan)?;
+        world.kernel.keep_trace();
+        let report = live(plan, &world)?;
+        Ok::<_, std::io::Error>((report, world.kernel.take_trace()))
+    };
+    let (first, trace) = traced()?;
+    let (second, other) = traced()?;
+    let parting = trace.parting(&other);
+    let late = || "two runs part late: their hashes differ".to_owned();
+    let parting = parting.or_else(|| (first.hash != second.hash).then(late));
+    Ok((first, parting))
+}
+
+fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
     let kernel = Arc::clone(&world.kernel);
     let scene = Arc::new(Scene {
         kernel: Arc::clone(&kernel),
@@ -123,7 +146,7 @@ pub fn run(plan: &Plan) -> std::io::Result<Report> {
         trims: false,
     });
     kernel.spawn(Owner::WORLD, Arc::clone(&world.quorum).run());
-    kernel.spawn(Owner::WORLD, Arc::clone(&world).watch(plan.partitions));
+    kernel.spawn(Owner::WORLD, Arc::clone(world).watch(plan.partitions));
     for node in world.nodes() {
         world.start(node);
     }
@@ -152,11 +175,11 @@ pub fn run(plan: &Plan) -> std::io::Result<Report> {
     let end = kernel.now() + plan.trouble;
     kernel.spawn(
         Owner::WORLD,
-        faults::make(Arc::clone(&world), plan.clone(), end),
+        faults::make(Arc::clone(world), plan.clone(), end),
     );
     world.run_until(end, |_| false);
     world.tell("the trouble ends");
-    faults::end(&world);
+    faults::end(world);
     let peace = kernel.now();
     let calm = |world: &World| world.unrest(plan.partitions).is_none();
     // In load there is always a batch on its way, so the load ends before all must be level.

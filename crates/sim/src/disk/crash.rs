@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use plimsoll_segment_log::FRONT_BYTES;
 
-use super::{Inode, State, memory_file};
+use super::{Flip, Inode, State, memory_file};
 
 /// The part of a write that reaches the disk or does not.
 const SECTOR: usize = 512;
@@ -198,9 +198,14 @@ impl State {
         self.forget_unnamed();
     }
 
-    pub(super) fn flip_bit(&mut self, rng: &mut Rng, least: u64) -> Option<(PathBuf, u64)> {
-        let is_segment = |path: &Path| path.extension().is_some_and(|end| end == "log");
-        let segments = self.names.iter().filter(|(path, _)| is_segment(path));
+    pub(super) fn flip_bit(
+        &mut self,
+        rng: &mut Rng,
+        least: u64,
+        hit: &dyn Fn(&Path) -> bool,
+    ) -> Option<(PathBuf, u64)> {
+        let names = self.names.iter();
+        let segments = names.filter(|(path, _)| is_segment(path) && hit(path));
         let mut found: Vec<(PathBuf, Inode, Range<u64>)> = Vec::new();
         for (path, inode) in segments {
             let stored = self.files.get(inode)?;
@@ -225,6 +230,42 @@ impl State {
             *byte ^= bit;
         }
         self.counts.flipped_bits += 1;
+        let wrong = byte[0] ^ bit;
+        self.flips.push(Flip { inode, at, wrong });
         Some((path, at))
     }
+
+    /// On the disk or in memory: a loss of power brings back what was mended and not synced.
+    pub(super) fn unhealed_flips(&mut self) -> Vec<PathBuf> {
+        let Self {
+            files,
+            names,
+            durable_names,
+            flips,
+            ..
+        } = self;
+        let mut found = Vec::new();
+        flips.retain(|flip| {
+            let mut byte = [0];
+            let stays = files.get(&flip.inode).is_some_and(|stored| {
+                let read = stored.content.read_exact_at(&mut byte, flip.at);
+                let durable = stored.durable.get(size(flip.at));
+                (read.is_ok() && byte[0] == flip.wrong) || durable == Some(&flip.wrong)
+            });
+            let mut named = names
+                .iter()
+                .chain(durable_names.iter())
+                .filter(|(path, inode)| **inode == flip.inode && is_segment(path));
+            match named.next() {
+                Some((path, _)) if stays => found.push(path.clone()),
+                _ => return false,
+            }
+            true
+        });
+        found
+    }
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "log")
 }

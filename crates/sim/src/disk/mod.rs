@@ -49,7 +49,15 @@ struct State {
     next_inode: Inode,
     full: bool,
     failing_syncs: u32,
+    flips: Vec<Flip>,
     counts: Counts,
+}
+
+/// A bit that flipped: the byte as it is wrong.
+struct Flip {
+    inode: Inode,
+    at: u64,
+    wrong: u8,
 }
 
 /// How often what happened.
@@ -85,6 +93,7 @@ impl SimDisk {
             next_inode: 0,
             full: false,
             failing_syncs: 0,
+            flips: Vec::new(),
             counts: Counts::default(),
         })))
     }
@@ -105,9 +114,25 @@ impl SimDisk {
         self.0.lock().lose_power(rng);
     }
 
-    /// Flips a bit of a segment file that has this many bytes at least, durably; says which.
-    pub(crate) fn flip_bit(&self, rng: &mut Rng, least: u64) -> Option<(PathBuf, u64)> {
-        self.0.lock().flip_bit(rng, least)
+    /// Whether a sync is about to fail.
+    pub(crate) fn is_to_fail_syncs(&self) -> bool {
+        self.0.lock().failing_syncs > 0
+    }
+
+    /// Flips a bit of a segment file that has this many bytes at least and may be `hit`, durably;
+    /// says which.
+    pub(crate) fn flip_bit(
+        &self,
+        rng: &mut Rng,
+        least: u64,
+        hit: impl Fn(&Path) -> bool,
+    ) -> Option<(PathBuf, u64)> {
+        self.0.lock().flip_bit(rng, least, &hit)
+    }
+
+    /// The segment files in which a flipped bit still is what it became.
+    pub(crate) fn unhealed_flips(&self) -> Vec<PathBuf> {
+        self.0.lock().unhealed_flips()
     }
 }
 

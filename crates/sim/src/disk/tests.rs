@@ -84,3 +84,18 @@ fn full_disk_takes_nothing_that_needs_room() {
     disk.set_full(false);
     file.allocate(4, 100).expect("room again");
 }
+
+#[test]
+fn flipped_bit_is_unhealed_until_its_byte_is_gone_for_good() {
+    let (disk, mut rng) = (disk(), Rng::with_seed(1));
+    let file = write(&disk, "a.log", &[7; 200]);
+    file.sync().expect("it works");
+    disk.sync_dir(Path::new(DIR)).expect("it works");
+    assert_eq!(disk.flip_bit(&mut rng, 100, |_| false), None);
+    let (flipped, at) = disk.flip_bit(&mut rng, 100, |_| true).expect("a segment");
+    assert_eq!(disk.unhealed_flips(), std::slice::from_ref(&flipped));
+    file.write_at(&[IoSlice::new(&[7])], at).expect("room");
+    assert_eq!(disk.unhealed_flips(), [flipped], "not synced");
+    file.sync().expect("it works");
+    assert!(disk.unhealed_flips().is_empty());
+}
