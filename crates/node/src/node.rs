@@ -361,8 +361,8 @@ mod tests {
             .worker_threads(1)
             .build()
             .unwrap();
-        let (disk, answers) = std::sync::mpsc::channel::<()>();
-        let (told, beats) = std::sync::mpsc::channel();
+        let (disk, answers) = std::sync::mpsc::sync_channel::<()>(1);
+        let (told, beats) = std::sync::mpsc::sync_channel(3);
         let hanging: Part = Box::pin(async move {
             let _ = answers.recv();
         });
