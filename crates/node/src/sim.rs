@@ -36,12 +36,21 @@ pub struct Sim {
     /// Seconds of trouble, in simulated time [default: 15]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     trouble: Option<u64>,
+    /// How many partitions [default: drawn, up to 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    partitions: Option<u32>,
+    /// How many members of a consumer group [default: drawn, up to 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=20))]
+    members: Option<u32>,
     /// Of a seed that fails, find a smaller plan that still does
     #[arg(long)]
     shrink: bool,
     /// Run each seed twice: it must go the same way
     #[arg(long)]
     twice: bool,
+    /// Fail if no run came to one of the rare events that runs should come to
+    #[arg(long)]
+    marks: bool,
     /// Print what the nodes log, at simulated times
     #[arg(short, long)]
     verbose: bool,
@@ -90,6 +99,8 @@ struct Answer {
     records_read: u64,
     longest_way_to_peace_seconds: f64,
     faults: std::collections::BTreeMap<&'static str, u64>,
+    marks: std::collections::BTreeMap<&'static str, u64>,
+    marks_missed: Vec<&'static str>,
 }
 
 /// One seed's run, and where a second one went another way.
@@ -135,7 +146,8 @@ pub fn sim(args: &Sim) -> Result<Exit, Failure> {
         .map_err(|error| Failure::new(Code::File, error.to_string()))?;
     let words = || answer.in_words();
     args.output.answer(&document, words, words)?;
-    Ok(match answer.failed.is_empty() {
+    let missed = args.marks && !answer.marks_missed.is_empty();
+    Ok(match answer.failed.is_empty() && !missed {
         true => Exit::Ok,
         false => Exit::Failed,
     })
@@ -230,7 +242,9 @@ fn run_seeds(args: &Sim) -> std::io::Result<Answer> {
         records_acknowledged: tally.records.1,
         records_read: tally.records.2,
         longest_way_to_peace_seconds: tally.slowest_peace.as_secs_f64(),
+        marks_missed: tally.missed(),
         faults: tally.faults,
+        marks: tally.marks,
     })
 }
 
@@ -246,6 +260,8 @@ fn one(args: &Sim, seed: u64) -> std::io::Result<Done> {
     if let Some(seconds) = args.trouble {
         plan.trouble = Duration::from_secs(seconds);
     }
+    plan.partitions = args.partitions.unwrap_or(plan.partitions);
+    plan.members = args.members.unwrap_or(plan.members);
     let (report, parting) = match args.twice {
         true => run_twice(&plan)?,
         false => (run(&plan)?, None),
@@ -265,10 +281,11 @@ fn one(args: &Sim, seed: u64) -> std::io::Result<Done> {
 fn beginning(plan: &Plan) -> String {
     format!(
         "seed {}: {} nodes, {} partitions with three replicas each, min.insync.replicas=2, \
-         acks=all; {} s of trouble, then peace",
+         acks=all; {} members of a consumer group; {} s of trouble, then peace",
         plan.seed,
         plan.nodes,
         plan.partitions,
+        plan.members,
         plan.trouble.as_secs()
     )
 }
@@ -280,7 +297,16 @@ fn again(plan: &Plan) -> String {
         false => format!(" --faults {}", plan.faults.join(",")),
     };
     let (seed, trouble) = (plan.seed, plan.trouble.as_secs());
-    format!("plimsoll sim --seed {seed} --trouble {trouble}{faults} --verbose")
+    let drawn = Plan::of(seed);
+    let more = [
+        ("partitions", plan.partitions, drawn.partitions),
+        ("members", plan.members, drawn.members),
+    ];
+    let more = more.iter().filter(|(_, now, drawn)| now != drawn);
+    let more: String = more
+        .map(|(name, now, _)| format!(" --{name} {now}"))
+        .collect();
+    format!("plimsoll sim --seed {seed} --trouble {trouble}{more}{faults} --verbose")
 }
 
 fn tell(head: &str, lines: &[String]) {
@@ -293,11 +319,14 @@ fn tell(head: &str, lines: &[String]) {
 
 impl Answer {
     fn in_words(&self) -> String {
-        let faults: Vec<_> = self
-            .faults
-            .iter()
-            .map(|(kind, count)| format!("{kind} {count}"))
-            .collect();
+        let listed = |counts: &std::collections::BTreeMap<&'static str, u64>| {
+            let rows: Vec<_> = counts.iter().map(|(k, n)| format!("{k} {n}")).collect();
+            rows.join(", ")
+        };
+        let never = match self.marks_missed.is_empty() {
+            true => String::new(),
+            false => format!("; never: {}", self.marks_missed.join(", ")),
+        };
         let held = match self.failed.is_empty() {
             true => {
                 "every acknowledged record is there, once and in order; nobody read what was \
@@ -308,6 +337,7 @@ impl Answer {
         format!(
             "\n{} seeds from {}, {} failed: {held}\n\
              {} records sent, {} acknowledged, {} read; trouble: {}\n\
+             marks: {}{never}\n\
              {:.0} s simulated in {:.1} s, {:.1} seeds a second; longest way to peace {:.1} s\n",
             self.seeds,
             self.first_seed,
@@ -315,7 +345,8 @@ impl Answer {
             self.records_sent,
             self.records_acknowledged,
             self.records_read,
-            faults.join(", "),
+            listed(&self.faults),
+            listed(&self.marks),
             self.simulated_seconds,
             self.seconds,
             self.seeds_per_second,

@@ -8,13 +8,13 @@
 //! |---|---|---|
 //! | kill, restart, pause, cuts, slow network, slow disk, full disk, clock | nothing on a disk | always, together with all others |
 //! | power, power-all | any part of what was not synced: lost, torn, names without files | the same: what was not synced was not promised |
-//! | failed-sync | what that sync was to make durable; the replica leaves, and what it has does not count until it was read again | while no flipped bit is unhealed on another node |
+//! | failed-sync | what that sync was to make durable, and the word of that replica: what it has does not count until it was read again | while no other node has lost a disk or failed to sync and is not back, and no flip is unhealed elsewhere |
 //! | flip-bit | one copy of a durable batch, found late | only where every other replica of that partition is up to the high watermark, in sync and well, and no earlier flip in it is unhealed |
 //! | wipe | all copies on one node | while every partition is whole like that, and no flip is unhealed anywhere |
 //!
-//! A sync that fails beside a flipped bit loses nothing either, but of a minimum of two in sync
-//! nobody may be left whose word counts; the partition then waits for a person, as it must, and
-//! there would be no peace to wait for.
+//! A second sync that fails loses nothing either, but of a minimum of two in sync nobody may be left
+//! whose word counts; the partition then waits for a person, as it must, and there would be no
+//! peace to wait for.
 //!
 //! A flip is healed when the byte is no longer there: its file is gone, put aside, cut short or
 //! written anew. Invariant of a run: at any moment every record below a high watermark is whole on
@@ -115,15 +115,32 @@ impl World {
 
     /// Whether a node may lose all it has.
     pub(crate) fn may_wipe(&self) -> bool {
+        self.all_whole() && self.flips().is_empty()
+    }
+
+    fn all_whole(&self) -> bool {
         let all_up = self.nodes().iter().all(|node| self.is_up(*node));
         let places = self.places();
         let whole = places.iter().all(|(_, place)| self.is_whole(place));
-        all_up && !places.is_empty() && whole && self.flips().is_empty()
+        all_up && !places.is_empty() && whole
     }
 
     /// Whether a sync of that node may fail.
     pub(crate) fn may_fail_sync(&self, node: u32) -> bool {
-        self.flips().iter().all(|(other, _)| *other == node)
+        if self.all_whole() {
+            self.hurt.lock().clear();
+        }
+        let elsewhere = |other: &u32| *other != node;
+        let flipped = self.flips().iter().any(|(other, _)| elsewhere(other));
+        !flipped && !self.hurt.lock().iter().any(elsewhere)
+    }
+
+    /// A node lost a copy or its word, until all is whole again.
+    pub(crate) fn hurts(&self, node: u32) {
+        if self.all_whole() {
+            self.hurt.lock().clear();
+        }
+        self.hurt.lock().insert(node);
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::faults::kinds;
+use crate::marks::marks;
 use crate::run::{Plan, Report, run};
 
 /// What many runs came to.
@@ -25,6 +26,8 @@ pub struct Tally {
     pub records: (u64, u64, u64),
     /// How often there was what trouble.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often there was which of [`crate::marks`].
+    pub marks: BTreeMap<&'static str, u64>,
     /// The longest way to peace.
     pub slowest_peace: Duration,
 }
@@ -42,7 +45,17 @@ impl Tally {
         for (kind, count) in &report.faults {
             *self.faults.entry(kind).or_insert(0) += count;
         }
+        for (mark, count) in &report.marks {
+            *self.marks.entry(mark).or_insert(0) += count;
+        }
         self.slowest_peace = self.slowest_peace.max(report.healed.unwrap_or_default());
+    }
+
+    /// The marks that no run met.
+    #[must_use]
+    pub fn missed(&self) -> Vec<&'static str> {
+        let all = marks().into_keys();
+        all.filter(|mark| !self.marks.contains_key(mark)).collect()
     }
 }
 
@@ -86,7 +99,7 @@ pub fn run_many<T: Send>(
 }
 
 /// The smallest plan that still fails, as far as leaving things out finds it: less time, fewer
-/// partitions, fewer kinds of trouble.
+/// partitions, fewer kinds of trouble, no group.
 ///
 /// # Errors
 /// The machine gives no directory.
@@ -118,6 +131,11 @@ pub fn shrink(plan: &Plan) -> io::Result<(Plan, Report)> {
         if !attempt(&mut best, smaller)? {
             break;
         }
+    }
+    if best.members > 0 {
+        let mut smaller = best.clone();
+        smaller.members = 0;
+        attempt(&mut best, smaller)?;
     }
     while best.partitions > 1 {
         let mut smaller = best.clone();

@@ -41,7 +41,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         *self.over.lock()
     }
 }
@@ -53,6 +53,8 @@ pub(crate) struct Client {
     number: u32,
     /// The leader of its partition and its epoch, as it last heard.
     leader: Option<(u32, i32)>,
+    /// The high watermark that it saw.
+    mark: i64,
 }
 
 /// Reads what a record says of itself.
@@ -66,6 +68,7 @@ impl Client {
             scene: Arc::clone(scene),
             number: 1000 + number,
             leader: None,
+            mark: 0,
         }
     }
 
@@ -109,11 +112,11 @@ impl Client {
         Some(response)
     }
 
-    fn any_node(&self) -> u32 {
+    pub(crate) fn any_node(&self) -> u32 {
         self.scene.kernel.draw(|rng| rng.u32(1..=self.scene.nodes))
     }
 
-    async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         let wait = self.scene.kernel.between(PAUSE / 2, PAUSE * 2);
         self.scene.kernel.sleep(wait).await;
     }
@@ -283,47 +286,52 @@ impl Client {
 
     /// Reads a partition from its start, for ever.
     pub(crate) async fn consume(mut self, partition: i32) {
-        let kernel = Arc::clone(&self.scene.kernel);
         let who = format!("consumer {}", self.number);
-        let (mut next, mut mark) = (0, 0);
+        let mut next = 0;
         loop {
-            let Some((leader, epoch)) = self.leader else {
-                self.pause().await;
-                self.find_leader(partition).await;
-                continue;
-            };
-            let Some(answer) = self.try_read(leader, epoch, partition, next).await else {
-                self.leader = None;
-                continue;
-            };
-            let now = kernel.now();
-            match ErrorCode::from_code(answer.error_code) {
-                Some(ErrorCode::None) => {}
-                Some(ErrorCode::OffsetOutOfRange) if !self.scene.trims => {
-                    let what = format!(
-                        "{who} asked node {leader} for {partition}/{next}, which it read up to, and was told that it is out of range"
-                    );
-                    self.scene.history.broke(now, "gap", what);
-                    self.leader = None;
-                    continue;
-                }
-                _ => {
-                    self.leader = None;
-                    self.pause().await;
-                    continue;
-                }
-            }
-            // A leader that does not know yet says so.
-            if (0..mark).contains(&answer.high_watermark) {
-                let what = format!(
-                    "{who} saw the high watermark of partition {partition} at {mark}, and then at {} on node {leader}",
-                    answer.high_watermark
-                );
-                self.scene.history.broke(now, "back", what);
-            }
-            mark = mark.max(answer.high_watermark);
-            next = self.take(&who, partition, next, mark, &answer);
+            next = self.read_once(&who, partition, next).await;
         }
+    }
+
+    /// Asks for what stands at `next`, as `who`; what is next after it. This client reads one
+    /// partition.
+    pub(crate) async fn read_once(&mut self, who: &str, partition: i32, next: i64) -> i64 {
+        let Some((leader, epoch)) = self.leader else {
+            self.pause().await;
+            self.find_leader(partition).await;
+            return next;
+        };
+        let Some(answer) = self.try_read(leader, epoch, partition, next).await else {
+            self.leader = None;
+            return next;
+        };
+        let now = self.scene.kernel.now();
+        match ErrorCode::from_code(answer.error_code) {
+            Some(ErrorCode::None) => {}
+            Some(ErrorCode::OffsetOutOfRange) if !self.scene.trims => {
+                let what = format!(
+                    "{who} asked node {leader} for {partition}/{next}, which it read up to, and was told that it is out of range"
+                );
+                self.scene.history.broke(now, "gap", what);
+                self.leader = None;
+                return next;
+            }
+            _ => {
+                self.leader = None;
+                self.pause().await;
+                return next;
+            }
+        }
+        // A leader that does not know yet says so.
+        if (0..self.mark).contains(&answer.high_watermark) {
+            let what = format!(
+                "{who} saw the high watermark of partition {partition} at {}, and then at {} on node {leader}",
+                self.mark, answer.high_watermark
+            );
+            self.scene.history.broke(now, "back", what);
+        }
+        self.mark = self.mark.max(answer.high_watermark);
+        self.take(who, partition, next, self.mark, &answer)
     }
 
     fn take(

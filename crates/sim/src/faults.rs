@@ -12,13 +12,19 @@ use crate::budget::dir_of;
 use crate::run::Plan;
 use crate::world::World;
 
-/// How often there was what trouble.
+/// How often there was what.
 #[derive(Default)]
 pub(crate) struct Count(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Count {
     pub(crate) fn one(&self, what: &'static str) {
-        *self.0.lock().entry(what).or_insert(0) += 1;
+        self.add(what, 1);
+    }
+
+    pub(crate) fn add(&self, what: &'static str, more: u64) {
+        if more > 0 {
+            *self.0.lock().entry(what).or_insert(0) += more;
+        }
     }
 
     pub(crate) fn all(&self) -> BTreeMap<&'static str, u64> {
@@ -38,9 +44,9 @@ const KINDS: &[(&str, u32)] = &[
     ("slow-disk", 2),
     ("full-disk", 2),
     ("failed-sync", 2),
-    ("wipe", 1),
+    ("wipe", 3),
     ("clock", 1),
-    ("flip-bit", 1),
+    ("flip-bit", 3),
     ("restart", 2),
 ];
 
@@ -207,12 +213,14 @@ fn do_one(world: &Arc<World>, kind: &'static str) {
         }
         "failed-sync" if world.may_fail_sync(node) => {
             told(world, kind, &format!("the next sync of node {node} fails"));
+            world.hurts(node);
             if let Some(host) = world.hosts.lock().get(&node) {
                 host.disk.fail_syncs(1);
             }
         }
         "wipe" if up && world.may_wipe() => {
             told(world, kind, &format!("node {node} loses its disk"));
+            world.hurts(node);
             world.kill(node);
             wipe(world, node);
             later(world, SHORT, LONG, move |world| world.start(node));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use plimsoll_controller::Partition as Metadata;
 use plimsoll_partition::{Describe, Partition};
 use plimsoll_segment_log::Minimum;
 use plimsoll_types::{Monotonic, NodeId, Offset};
@@ -13,9 +14,9 @@ use crate::world::{TOPIC, World};
 
 impl World {
     /// A node's replica of a partition.
-    fn replica(&self, node: u32, partition: i32) -> Option<Arc<Partition>> {
+    fn replica(&self, node: u32, topic: &str, partition: i32) -> Option<Arc<Partition>> {
         let process = self.net.process(node)?;
-        process.broker.catalog().partition(TOPIC, partition).ok()
+        process.broker.catalog().partition(topic, partition).ok()
     }
 
     /// What is not as it should be in peace; empty when all is well.
@@ -25,44 +26,61 @@ impl World {
             return Some(format!("node {down} is down"));
         }
         let image = self.net.process(*nodes.first()?)?.broker.image();
-        for partition in 0..partitions {
-            let index = i32::try_from(partition).unwrap_or(0);
-            let Some(known) = image.partition(TOPIC, partition) else {
-                return Some(format!("partition {partition} is not known"));
-            };
-            let Some(leader) = known.leader else {
-                return Some(format!("partition {partition} has no leader"));
-            };
-            if known.isr.len() != known.replicas.len() {
-                return Some(format!(
-                    "partition {partition}: in sync are {:?} of {:?}, led by {leader}: {}",
-                    words(&known.isr),
-                    words(&known.replicas),
-                    self.positions(&known.replicas, index),
-                ));
-            }
-            let states: Vec<Option<Describe>> = known
-                .replicas
-                .iter()
-                .map(|node| Some(self.replica(node.get(), index)?.describe()))
-                .collect();
-            let ends: Vec<_> = states
-                .iter()
-                .map(|state| state.as_ref().map(|s| (s.log_end, s.high_watermark)))
-                .collect();
-            let level = ends.iter().all(|end| {
-                end.is_some_and(|(end, mark)| {
-                    Some(Some((end, mark))) == ends.first().copied() && end == mark
-                })
-            });
-            if !level {
-                return Some(format!(
-                    "partition {partition}: {}",
-                    self.positions(&known.replicas, index)
-                ));
-            }
+        let made = image.topic(TOPIC).map_or(0, |topic| topic.partitions.len());
+        if made < usize::try_from(partitions).unwrap_or(usize::MAX) {
+            return Some(format!("partition {made} is not known"));
         }
-        None
+        // What the brokers keep for themselves must be well too.
+        image.topics().find_map(|topic| {
+            let mut all = (0..).zip(&topic.partitions);
+            all.find_map(|(index, known)| self.unrest_of(topic.name.as_ref(), index, known))
+        })
+    }
+
+    fn unrest_of(&self, topic: &str, index: i32, known: &Metadata) -> Option<String> {
+        let name = match topic {
+            TOPIC => format!("partition {index}"),
+            _ => format!("partition {index} of {topic}"),
+        };
+        let Some(leader) = known.leader else {
+            return Some(format!("{name} has no leader"));
+        };
+        let told = || self.positions(topic, &known.replicas, index);
+        if known.isr.len() != known.replicas.len() {
+            return Some(format!(
+                "{name}: in sync are {:?} of {:?}, led by {leader}: {}",
+                words(&known.isr),
+                words(&known.replicas),
+                told(),
+            ));
+        }
+        let replicas = known.replicas.iter();
+        let states: Vec<Option<Describe>> = replicas
+            .map(|node| Some(self.replica(node.get(), topic, index)?.describe()))
+            .collect();
+        let ends: Vec<_> = states
+            .iter()
+            .map(|state| state.as_ref().map(|s| (s.log_end, s.high_watermark)))
+            .collect();
+        let level = ends.iter().all(|end| {
+            end.is_some_and(|(end, mark)| {
+                Some(Some((end, mark))) == ends.first().copied() && end == mark
+            })
+        });
+        (!level).then(|| format!("{name}: {}", told()))
+    }
+
+    /// The high watermarks of the clients' topic, as far as some node knows.
+    pub(crate) fn ends(&self, partitions: u32) -> BTreeMap<i32, i64> {
+        let mut ends = BTreeMap::new();
+        for partition in 0..i32::try_from(partitions).unwrap_or(0) {
+            let nodes = self.nodes().into_iter();
+            let marks = nodes.filter_map(|node| self.replica(node, TOPIC, partition));
+            let mark = marks.map(|replica| replica.describe().high_watermark).max();
+            let mark = mark.and_then(|mark| i64::try_from(mark.get()).ok());
+            ends.insert(partition, mark.unwrap_or(0));
+        }
+        ends
     }
 
     /// What the nodes themselves say of replicas that are not well.
@@ -87,10 +105,10 @@ impl World {
         said
     }
 
-    fn positions(&self, replicas: &[NodeId], partition: i32) -> String {
+    fn positions(&self, topic: &str, replicas: &[NodeId], partition: i32) -> String {
         let place = |node: &NodeId| {
             let state = self
-                .replica(node.get(), partition)
+                .replica(node.get(), topic, partition)
                 .map(|replica| replica.describe());
             match state {
                 None => format!("node {node} has no replica"),
@@ -114,7 +132,7 @@ impl World {
         for partition in 0..i32::try_from(partitions).unwrap_or(0) {
             let mut first: Option<(u32, Vec<u8>)> = None;
             for node in self.nodes() {
-                let Some(replica) = self.replica(node, partition) else {
+                let Some(replica) = self.replica(node, TOPIC, partition) else {
                     continue;
                 };
                 let bytes = content(&replica);

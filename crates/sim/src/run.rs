@@ -13,6 +13,8 @@ use crate::client::{self, Client, Scene};
 use crate::faults;
 use crate::history::Violation;
 use crate::kernel::Owner;
+use crate::member::Member;
+use crate::offsets::Offsets;
 use crate::world::{LOOK, TOPIC, World};
 
 /// What a run is made of; all of it follows from the seed and this.
@@ -26,6 +28,8 @@ pub struct Plan {
     pub nodes: u32,
     /// How many partitions.
     pub partitions: u32,
+    /// How many members of a consumer group.
+    pub members: u32,
     /// Which faults there are; all that are known where this is empty.
     pub faults: Vec<String>,
 }
@@ -40,6 +44,7 @@ impl Plan {
             trouble: Duration::from_secs(15),
             nodes: if rng.u8(..4) == 0 { 5 } else { 3 },
             partitions: rng.u32(1..=3),
+            members: rng.u32(0..=3),
             faults: Vec::new(),
         }
     }
@@ -62,6 +67,8 @@ pub struct Report {
     pub records: (u64, u64, u64),
     /// How often there was what trouble.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often there was which of [`crate::marks`].
+    pub marks: BTreeMap<&'static str, u64>,
     /// How long peace took to come.
     pub healed: Option<Duration>,
 }
@@ -172,6 +179,12 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
         let consumer = Client::new(&scene, number * 10 + 5);
         client::start(&scene, consumer.consume(partition));
     }
+    let offsets = Offsets::new(&world.history);
+    for number in 0..plan.members {
+        let partitions = i32::try_from(plan.partitions).unwrap_or(0);
+        let member = Member::new(&scene, &offsets, 900 + number, partitions);
+        client::start(&scene, member.live());
+    }
     let end = kernel.now() + plan.trouble;
     kernel.spawn(
         Owner::WORLD,
@@ -181,15 +194,19 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
     world.tell("the trouble ends");
     faults::end(world);
     let peace = kernel.now();
-    let calm = |world: &World| world.unrest(plan.partitions).is_none();
+    let behind = |world: &World| match plan.members {
+        0 => None,
+        _ => offsets.behind(&world.ends(plan.partitions)),
+    };
+    let unrest = |world: &World| world.unrest(plan.partitions).or_else(|| behind(world));
     // In load there is always a batch on its way, so the load ends before all must be level.
     world.run_until(peace + Duration::from_secs(5), |_| false);
     *scene.over.lock() = true;
     let healed = world
-        .run_until(peace + PEACE, calm)
+        .run_until(peace + PEACE, |world| unrest(world).is_none())
         .then(|| kernel.now().saturating_sub(peace));
     if healed.is_none() {
-        let what = world.unrest(plan.partitions).unwrap_or_default();
+        let what = unrest(world).unwrap_or_default();
         violations.push(format!("no peace {PEACE:?} after the last fault: {what}"));
         violations.extend(world.complaints());
     }
@@ -199,6 +216,10 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
     world.history.judge(kernel.now(), &logs);
     violations.extend(world.history.violations().iter().map(Violation::to_string));
     world.check_counters(&mut violations);
+    world.marks.add("rebalanced", offsets.rebalances());
+    for (_, process) in world.net.processes() {
+        world.take_marks(&process);
+    }
     let report = Report {
         seed: plan.seed,
         violations,
@@ -207,6 +228,7 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
         hash: kernel.hash(),
         records: world.history.counts(),
         faults: world.count.all(),
+        marks: world.marks.all(),
         healed,
     };
     for node in world.nodes() {

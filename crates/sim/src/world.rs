@@ -1,6 +1,6 @@
 //! Everything there is: nodes on their machines, and how they start, end and go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use plimsoll_broker::{
     Advertised, Broker, BrokerConfig, GroupConfig, Machine as BrokerMachine, Membership,
 };
-use plimsoll_controller::{Limits, NodeDefaults};
+use plimsoll_controller::{Limits, NodeDefaults, Partition};
 use plimsoll_segment_log::{DataDir, FlushPool, NodeIdentity};
 use plimsoll_types::{Monotonic, NodeId};
 
@@ -20,6 +20,7 @@ use crate::history::History;
 use crate::kernel::{Kernel, Owner, Step};
 use crate::links;
 use crate::machine::{Machine, SimClock, SimWorkers};
+use crate::marks;
 use crate::net::{Line, Net, Process};
 use crate::peace::words;
 use crate::quorum::Quorum;
@@ -65,6 +66,9 @@ pub(crate) struct World {
     pub(crate) history: Arc<History>,
     pub(crate) hosts: Mutex<BTreeMap<u32, Host>>,
     pub(crate) count: Count,
+    pub(crate) marks: Count,
+    /// Nodes that lost their disk or a sync since all was whole.
+    pub(crate) hurt: Mutex<BTreeSet<u32>>,
     pub(crate) story: Mutex<Vec<String>>,
     /// Removes what the nodes keep outside of their simulated disks.
     _root: tempfile::TempDir,
@@ -108,6 +112,8 @@ impl World {
             history: Arc::default(),
             hosts: Mutex::new(hosts),
             count: Count::default(),
+            marks: Count::default(),
+            hurt: Mutex::default(),
             story: Mutex::default(),
             _root: root,
             meddle,
@@ -230,6 +236,7 @@ impl World {
         let Some(process) = self.net.take(node) else {
             return;
         };
+        self.take_marks(&process);
         self.quorum.close(node);
         self.kernel.kill(process.owner);
         let running = self
@@ -249,7 +256,7 @@ impl World {
 
     /// Tells of every change of the leaders and of who is in sync.
     pub(crate) async fn watch(self: Arc<Self>, partitions: u32) {
-        let mut known: BTreeMap<u32, (u64, String)> = BTreeMap::new();
+        let mut known: BTreeMap<u32, (u64, Option<Arc<Partition>>)> = BTreeMap::new();
         loop {
             self.kernel.sleep(LOOK / 10).await;
             for (_, process) in self.net.processes() {
@@ -259,26 +266,29 @@ impl World {
                         continue;
                     };
                     let version = image.version();
-                    let leader = now
-                        .leader
-                        .map_or("nobody".to_owned(), |node| node.to_string());
-                    let elr = match now.elr.is_empty() {
-                        true => String::new(),
-                        false => format!(", eligible {:?}", words(&now.elr)),
-                    };
-                    let text = format!(
-                        "partition {index}: led by {leader} in epoch {}, in sync {:?}{elr}",
-                        now.leader_epoch.get(),
-                        words(&now.isr)
-                    );
-                    let before = known.entry(index).or_default();
-                    if version > before.0 {
-                        if before.1 != text {
-                            self.tell(&text);
-                        }
-                        *before = (version, text);
+                    let (seen, before) = known.entry(index).or_default();
+                    if version > *seen {
+                        self.changed(index, before.as_deref(), now);
+                        (*seen, *before) = (version, Some(Arc::clone(now)));
                     }
                 }
+            }
+        }
+    }
+
+    fn changed(&self, index: u32, before: Option<&Partition>, now: &Partition) {
+        let told = before.map(|before| in_words(index, before));
+        let text = in_words(index, now);
+        if told.as_ref() != Some(&text) {
+            self.tell(&text);
+        }
+        if let Some(before) = before {
+            let runs = |node: NodeId| {
+                let owner = self.owner(node.get());
+                owner.is_some_and(|owner| !self.kernel.is_paused(owner))
+            };
+            for mark in marks::between(before, now, runs) {
+                self.marks.one(mark);
             }
         }
     }
@@ -339,6 +349,21 @@ impl World {
         }
         done(self)
     }
+}
+
+fn in_words(index: u32, now: &Partition) -> String {
+    let leader = now
+        .leader
+        .map_or("nobody".to_owned(), |node| node.to_string());
+    let elr = match now.elr.is_empty() {
+        true => String::new(),
+        false => format!(", eligible {:?}", words(&now.elr)),
+    };
+    format!(
+        "partition {index}: led by {leader} in epoch {}, in sync {:?}{elr}",
+        now.leader_epoch.get(),
+        words(&now.isr)
+    )
 }
 
 fn config(node: u32) -> BrokerConfig {
