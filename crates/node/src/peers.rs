@@ -323,6 +323,18 @@ impl PeerService for Service {
         }
     }
 
+    fn found(&self, node: NodeId) {
+        if let Some(broker) = self.broker.get() {
+            broker.found(node);
+        }
+    }
+
+    fn lost(&self, node: NodeId) {
+        if let Some(broker) = self.broker.get() {
+            broker.lost(node);
+        }
+    }
+
     fn silent(&self, node: NodeId) {
         if let Some(broker) = self.broker.get() {
             broker.misses(node);

@@ -248,6 +248,7 @@ impl World {
         // Its connections are closed by its machine: the others find out at once.
         for (other, process) in self.net.processes() {
             if self.net.is_open(node, other) && self.net.is_open(other, node) {
+                process.broker.lost(id(node));
                 let asked = Monotonic::from_start(self.kernel.now());
                 process.broker.suspect(id(node), asked);
             }

@@ -21,7 +21,18 @@ pub(crate) async fn handle(
     request: FindCoordinatorRequest,
 ) -> FindCoordinatorResponse {
     let found = find(context, request.key_type).await;
-    if context.version >= BATCH_FROM_VERSION {
+    let batch = context.version >= BATCH_FROM_VERSION;
+    if found.is_ok() {
+        let broker = &context.broker;
+        match batch {
+            true => broker.await_coordinators(&request.coordinator_keys).await,
+            false => {
+                let one = std::slice::from_ref(&request.key);
+                broker.await_coordinators(one).await;
+            }
+        }
+    }
+    if batch {
         let keys = request.coordinator_keys.into_iter();
         let coordinators = keys.map(|key| coordinator(context, key, &found)).collect();
         return FindCoordinatorResponse {

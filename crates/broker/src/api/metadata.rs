@@ -27,7 +27,8 @@ pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> Metad
             failed = create_missing(context, topics).await;
         }
     }
-    let image = broker.metadata.image();
+    let led_by = |image: &Image, nodes: &[NodeId]| led_by(image, request.topics.as_deref(), nodes);
+    let image = broker.image_after_losses(led_by).await;
     let mut topics: Vec<MetadataResponseTopic> = match &request.topics {
         None => image
             .topics()
@@ -47,10 +48,11 @@ pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> Metad
         true => operations::CLUSTER,
         false => OPERATIONS_NOT_ASKED,
     };
+    let lately_lost = broker.lately_lost();
     MetadataResponse {
         brokers: image
             .nodes()
-            .filter(|node| !node.fenced)
+            .filter(|node| !node.fenced || lately_lost.contains(&node.id))
             .filter_map(described_node)
             .collect(),
         cluster_id: Some(broker.config.cluster_id.as_str().into()),
@@ -58,6 +60,24 @@ pub(crate) async fn handle(context: &Context, request: MetadataRequest) -> Metad
         topics,
         cluster_authorized_operations,
         ..Default::default()
+    }
+}
+
+/// Whether one of `nodes` leads a partition that is asked about.
+fn led_by(image: &Image, asked: Option<&[MetadataRequestTopic]>, nodes: &[NodeId]) -> bool {
+    let led = |topic: &Topic| {
+        let mut leaders = topic.partitions.iter().filter_map(|it| it.leader);
+        leaders.any(|leader| nodes.contains(&leader))
+    };
+    match asked {
+        None => image.topics().any(|topic| led(topic)),
+        Some(asked) => asked.iter().any(|topic| {
+            let known = match &topic.name {
+                Some(name) => image.topic(name),
+                None => image.topic_by_id(topic.topic_id),
+            };
+            known.is_some_and(|topic| led(topic))
+        }),
     }
 }
 

@@ -13,6 +13,7 @@ mod control;
 mod disk;
 mod heartbeat;
 mod members;
+mod missing;
 mod operate;
 mod replication;
 mod rounds;
@@ -121,6 +122,7 @@ pub(crate) struct Member {
     shutdown: rules::Shutdown,
     pub(crate) session: Session,
     rounds: rounds::Rounds,
+    missing: missing::Missing,
     liveness: Mutex<Liveness>,
     /// The term for which `liveness` judges.
     judging: Mutex<Option<u64>>,
@@ -160,6 +162,7 @@ impl Member {
             shutdown,
             session: Session::default(),
             rounds: rounds::Rounds::default(),
+            missing: missing::Missing::default(),
             liveness: Mutex::new(Liveness::new(config)),
             judging: Mutex::new(None),
             answerer: OnceLock::new(),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use plimsoll_controller::{Refusal, rules};
+use plimsoll_controller::{Image, Refusal, rules};
 use plimsoll_types::{LeaderEpoch, NodeId, TopicId};
+use plimsoll_wire::Str;
 
 use super::{OFFSETS_TOPIC, hash};
 use crate::Broker;
@@ -22,13 +23,26 @@ const REPLICAS: usize = 3;
 /// With that many replicas a commit is on two before it is acknowledged.
 const MIN_ISR: (&str, &str) = ("min.insync.replicas", "2");
 
+fn coordinator(image: &Image, group: &str) -> Option<NodeId> {
+    let topic = image.topic(OFFSETS_TOPIC)?;
+    let partition = hash::partition_of(group, topic.partitions.len());
+    topic.partitions.get(partition)?.leader
+}
+
 impl Broker {
     /// The node that keeps `group`, if its partition has a leader.
     pub(crate) fn coordinator_of(&self, group: &str) -> Option<NodeId> {
-        let image = self.metadata.image();
-        let topic = image.topic(OFFSETS_TOPIC)?;
-        let partition = hash::partition_of(group, topic.partitions.len());
-        topic.partitions.get(partition)?.leader
+        coordinator(&self.metadata.image(), group)
+    }
+
+    /// Returns when none of these groups is kept by a node that has just gone missing, or when that
+    /// takes too long.
+    pub(crate) async fn await_coordinators(&self, groups: &[Str]) {
+        let kept_by = |image: &Image, nodes: &[NodeId]| {
+            let mut coordinators = groups.iter().filter_map(|group| coordinator(image, group));
+            coordinators.any(|coordinator| nodes.contains(&coordinator))
+        };
+        self.image_after_losses(kept_by).await;
     }
 
     /// The term in which this node leads a partition of the offsets topic, if it does.

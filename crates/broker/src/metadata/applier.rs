@@ -122,7 +122,7 @@ impl Metadata {
     }
 
     /// Waits for `time`, or until something is applied.
-    pub(super) async fn pause(&self, time: Duration) {
+    pub(crate) async fn pause(&self, time: Duration) {
         let before = self.applier.lock().index;
         let mut deadline = Deadline::at(&self.clock, self.clock.now() + time);
         let moved = std::future::poll_fn(|cx| {

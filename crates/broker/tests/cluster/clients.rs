@@ -1,8 +1,11 @@
 //! What clients are told while leaders change: errors that they know what to do about.
 
+use std::time::{Duration, Instant};
+
 use plimsoll_types::NodeId;
 use plimsoll_wire::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use plimsoll_wire::list_groups::ListGroupsRequest;
+use plimsoll_wire::metadata::{MetadataRequest, MetadataRequestTopic};
 use plimsoll_wire::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
@@ -73,6 +76,59 @@ fn produce_that_outlived_its_leader_is_sent_on_to_the_next_one() {
         let produced = waiting.join().unwrap();
         sent_on(&produced, leader(&world, "orders", 0).unwrap());
     });
+}
+
+/// Whom a node names as the leader, and how long it thought about it.
+fn told(world: &World, node: NodeId) -> (i32, Duration) {
+    let request = Request::Metadata(MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("orders".into()),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    });
+    let begun = Instant::now();
+    let Response::Metadata(told) = world.call(node, 9, &request) else {
+        panic!("another response")
+    };
+    (told.topics[0].partitions[0].leader_id, begun.elapsed())
+}
+
+#[test]
+fn who_asks_for_a_leader_that_has_just_gone_waits_for_the_next_one() {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    produce_somewhere(&world, "orders", 0);
+    let old = leader(&world, "orders", 0).unwrap();
+    let others = || (1..=3).map(id).filter(|node| *node != old);
+    let other = others().next().unwrap();
+    // A connection was lost, and nothing else: the answer is late, and the same.
+    world.broker(other).lost(old);
+    let (named, took) = told(&world, other);
+    assert!(
+        named == old.to_wire() && took >= PATIENCE,
+        "{named} {took:?}"
+    );
+    world.broker(other).lost(old);
+    world.broker(other).found(old);
+    assert_eq!(told(&world, other).0, old.to_wire());
+    // The node is gone: an answer that names it has waited.
+    world.cut(old);
+    for node in others() {
+        world.broker(node).lost(old);
+        world.broker(node).suspect(old, world.now());
+    }
+    let (named, took) = told(&world, other);
+    assert!(
+        named != old.to_wire() || took >= PATIENCE,
+        "{named} {took:?}"
+    );
+    world.until("another one leads", |image| {
+        let partition = image.partition("orders", 0).unwrap();
+        partition.leader.is_some_and(|leader| leader != old)
+    });
+    assert_ne!(told(&world, other).0, old.to_wire());
 }
 
 #[test]

@@ -328,6 +328,10 @@ impl World {
         (broker, data, dir)
     }
 
+    pub(crate) fn now(&self) -> Monotonic {
+        self.clock.now()
+    }
+
     /// The metadata, as a node that is there has it.
     pub(crate) fn image(&self) -> Arc<Image> {
         let cut = self.net.cut.lock().clone();

@@ -54,13 +54,16 @@ pub(super) async fn run(
             Ok((wire, _)) => {
                 info!(event = "peer_connected", peer = %node, address = to);
                 (has_stood, is_gone) = (true, false);
+                shared.service.found(node);
                 let began = Instant::now();
                 let end = tokio::select! {
                     end = converse(&shared, wire, &mut calls) => end,
                     () = moved(&mut address, &to) => LinkEnd::Unwanted,
                 };
-                if matches!(end, LinkEnd::Silent(_)) {
-                    shared.service.silent(node);
+                match end {
+                    LinkEnd::Unwanted => {}
+                    LinkEnd::Silent(_) => shared.service.silent(node),
+                    _ => shared.service.lost(node),
                 }
                 Wire::count(&shared.counters, &end);
                 info!(event = "peer_lost", peer = %node, why = %end);

@@ -127,6 +127,16 @@ pub trait PeerService: Send + Sync + 'static {
     /// not block.
     fn suspect(&self, node: NodeId, asked: Monotonic);
 
+    /// The connection to `node` stands. Must not block.
+    fn found(&self, node: NodeId) {
+        let _ = node;
+    }
+
+    /// The connection to `node` was closed, or broke. Must not block.
+    fn lost(&self, node: NodeId) {
+        let _ = node;
+    }
+
     /// The process of `node` says nothing any more, and may be gone or not. Must not block.
     fn silent(&self, node: NodeId) {
         let _ = node;
