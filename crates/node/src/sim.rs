@@ -281,11 +281,16 @@ fn one(args: &Sim, seed: u64) -> std::io::Result<Done> {
 fn beginning(plan: &Plan) -> String {
     format!(
         "seed {}: {} nodes, {} partitions with three replicas each, min.insync.replicas=2, \
-         acks=all; {} members of a consumer group; {} s of trouble, then peace",
+         acks=all; {} members of a consumer group{}; {} s of trouble, then peace",
         plan.seed,
         plan.nodes,
         plan.partitions,
         plan.members,
+        if plan.trims {
+            ", records are deleted"
+        } else {
+            ""
+        },
         plan.trouble.as_secs()
     )
 }

@@ -22,6 +22,8 @@ use crate::history::{History, Number};
 use crate::kernel::{Kernel, Owner};
 use crate::net::{Net, Slot, Way, await_reply, fill, slot};
 
+mod trim;
+
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two attempts.
@@ -36,8 +38,6 @@ pub(crate) struct Scene {
     pub(crate) nodes: u32,
     /// Producers stop when it is set, each after its last batch is answered.
     pub(crate) over: Mutex<bool>,
-    /// Whether logs may be cut at the front, so that an offset may be gone.
-    pub(crate) trims: bool,
 }
 
 impl Scene {
@@ -301,14 +301,26 @@ impl Client {
             self.find_leader(partition).await;
             return next;
         };
+        let deleted = self.scene.history.trimmed(partition);
         let Some(answer) = self.try_read(leader, epoch, partition, next).await else {
             self.leader = None;
             return next;
         };
         let now = self.scene.kernel.now();
         match ErrorCode::from_code(answer.error_code) {
+            Some(ErrorCode::None) if next < deleted => {
+                let what = format!(
+                    "{who} was given {partition}/{next} by node {leader}, and all below {deleted} was deleted"
+                );
+                self.scene.history.broke(now, "trimmed", what);
+            }
             Some(ErrorCode::None) => {}
-            Some(ErrorCode::OffsetOutOfRange) if !self.scene.trims => {
+            Some(ErrorCode::OffsetOutOfRange)
+                if next < self.scene.history.trims_up_to(partition) =>
+            {
+                return self.begin_anew(who, partition, next).await;
+            }
+            Some(ErrorCode::OffsetOutOfRange) => {
                 let what = format!(
                     "{who} asked node {leader} for {partition}/{next}, which it read up to, and was told that it is out of range"
                 );

@@ -9,6 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::budget::dir_of;
+use crate::client::Scene;
+use crate::operate;
 use crate::run::Plan;
 use crate::world::World;
 
@@ -48,6 +50,8 @@ const KINDS: &[(&str, u32)] = &[
     ("clock", 1),
     ("flip-bit", 3),
     ("restart", 2),
+    ("move", 3),
+    ("drain", 2),
 ];
 
 /// The names of all kinds of trouble.
@@ -65,7 +69,7 @@ pub(crate) fn wanted(plan: &Plan, kind: &str) -> bool {
 }
 
 /// Makes trouble until then.
-pub(crate) async fn make(world: Arc<World>, plan: Plan, until: Duration) {
+pub(crate) async fn make(world: Arc<World>, scene: Arc<Scene>, plan: Plan, until: Duration) {
     let kinds: Vec<(&'static str, u32)> = KINDS
         .iter()
         .copied()
@@ -88,8 +92,10 @@ pub(crate) async fn make(world: Arc<World>, plan: Plan, until: Duration) {
             drawn = drawn.saturating_sub(*weight);
             here
         });
-        if let Some((kind, _)) = kind {
-            do_one(&world, kind);
+        match kind {
+            Some(("move", _)) => operate::move_one(&world, &scene, plan.partitions),
+            Some((kind, _)) => do_one(&world, kind),
+            None => {}
         }
     }
 }
@@ -244,6 +250,7 @@ fn do_one(world: &Arc<World>, kind: &'static str) {
                 );
             }
         }
+        "drain" => operate::drain_one(world, node),
         "clock" => {
             let by = world.kernel.draw(|rng| rng.i64(-3_600_000..=3_600_000));
             told(
@@ -275,7 +282,7 @@ fn do_one(world: &Arc<World>, kind: &'static str) {
     }
 }
 
-fn told(world: &World, kind: &'static str, what: &str) {
+pub(crate) fn told(world: &World, kind: &'static str, what: &str) {
     world.count.one(kind);
     world.tell(what);
 }

@@ -7,6 +7,8 @@
 //! - *changed*: an offset below the high watermark holds the same record for everybody, for ever;
 //! - *gap*: a consumer sees every offset;
 //! - *invented*: what is read was sent, to that partition;
+//! - *trimmed*: a log begins no earlier than what was deleted, and no later than what somebody
+//!   asked to have deleted; only what lies before that may be missing;
 //! - *back*: no client sees a partition's high watermark go back.
 
 use std::collections::BTreeMap;
@@ -64,6 +66,8 @@ struct State {
     sent: Vec<Sent>,
     /// By partition and offset, what stood there when it was first read.
     read: BTreeMap<(i32, i64), Number>,
+    /// By partition, up to where somebody asked for deletion, and up to where it was done.
+    trims: BTreeMap<i32, (i64, i64)>,
     violations: Vec<Violation>,
     acked: u64,
     reads: u64,
@@ -193,6 +197,10 @@ impl History {
             let Outcome::Acked(offset) = sent.outcome else {
                 continue;
             };
+            let trims = state.trims.get(&sent.partition);
+            if trims.is_some_and(|(asked, _)| offset < *asked) {
+                continue;
+            }
             let there = logs.get(&sent.partition).and_then(|log| log.get(&offset));
             if there != Some(&number) {
                 let partition = sent.partition;
@@ -226,6 +234,63 @@ impl History {
             for what in broken {
                 state.broke(at, "order", what);
             }
+        }
+    }
+
+    /// Somebody asks to have all below `offset` deleted.
+    pub(crate) fn trims(&self, partition: i32, offset: i64) {
+        let mut state = self.0.lock();
+        let (asked, _) = state.trims.entry(partition).or_default();
+        *asked = (*asked).max(offset);
+    }
+
+    /// It was told that this was done, and that the log begins at `first`.
+    pub(crate) fn was_trimmed(&self, at: Duration, partition: i32, offset: i64, first: i64) {
+        let mut state = self.0.lock();
+        let (asked, done) = state.trims.entry(partition).or_default();
+        *done = (*done).max(offset).max(first.min(*asked));
+        if first < offset || first > *asked {
+            let what = format!(
+                "all below {partition}/{offset} was to be deleted, and the log begins at {first}"
+            );
+            state.broke(at, "trimmed", what);
+        }
+    }
+
+    /// Up to where records may be gone.
+    pub(crate) fn trims_up_to(&self, partition: i32) -> i64 {
+        self.0
+            .lock()
+            .trims
+            .get(&partition)
+            .map_or(0, |(asked, _)| *asked)
+    }
+
+    /// Up to where records are gone for good.
+    pub(crate) fn trimmed(&self, partition: i32) -> i64 {
+        self.0
+            .lock()
+            .trims
+            .get(&partition)
+            .map_or(0, |(_, done)| *done)
+    }
+
+    /// The highest offset that anybody read.
+    pub(crate) fn read_up_to(&self, partition: i32) -> i64 {
+        let state = self.0.lock();
+        let mut read = state.read.range((partition, 0)..(partition + 1, 0));
+        read.next_back().map_or(0, |((_, offset), _)| *offset)
+    }
+
+    /// A node's replica begins there in the end.
+    pub(crate) fn begins(&self, at: Duration, node: u32, partition: i32, first: i64) {
+        let mut state = self.0.lock();
+        let (asked, done) = state.trims.get(&partition).copied().unwrap_or_default();
+        if first < done || first > asked {
+            let what = format!(
+                "node {node}'s replica of partition {partition} begins at {first}; {done} is                  what was deleted, and {asked} was asked for at most"
+            );
+            state.broke(at, "trimmed", what);
         }
     }
 
@@ -287,6 +352,26 @@ mod tests {
         logs.get_mut(&0).unwrap().remove(&5);
         history.judge(AT, &logs);
         assert_eq!(rules(&history), ["lost"]);
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_lost_and_nothing_else_may_go() {
+        let (history, mut logs) = good();
+        history.trims(0, 3);
+        history.was_trimmed(AT, 0, 3, 3);
+        let log = logs.get_mut(&0).unwrap();
+        *log = log.split_off(&3);
+        history.judge(AT, &logs);
+        history.begins(AT, 1, 0, 3);
+        assert_eq!(rules(&history), [""; 0]);
+        assert_eq!((history.trimmed(0), history.trims_up_to(0)), (3, 3));
+        history.begins(AT, 1, 0, 2);
+        history.begins(AT, 1, 0, 4);
+        history.was_trimmed(AT, 0, 3, 2);
+        assert_eq!(rules(&history), ["trimmed"; 3]);
+        logs.get_mut(&0).unwrap().remove(&3);
+        history.judge(AT, &logs);
+        assert!(rules(&history).contains(&"lost"));
     }
 
     #[test]

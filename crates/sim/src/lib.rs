@@ -29,6 +29,7 @@ mod marks;
 mod member;
 mod net;
 mod offsets;
+mod operate;
 mod peace;
 mod quorum;
 mod run;

@@ -25,19 +25,14 @@ const MARKS: &[(&str, &str)] = &[
         "damage was found by reading in the background",
     ),
     (
-        "came-back-less",
-        "a replica came back without what it had acknowledged",
-    ),
-    (
         "opened-again",
         "a log was opened again after its storage failed",
     ),
     ("repeated", "a producer's retry was answered from the log"),
     ("watchdog", "a replica that did not move was noticed"),
-    ("left-for-lag", "a leader took out who lagged"),
     (
-        "left-for-stall",
-        "a leader took out who alone held back the rest",
+        "left-behind",
+        "a leader took out who lagged, or alone held back the rest",
     ),
     (
         "left-for-disk",
@@ -56,6 +51,8 @@ const MARKS: &[(&str, &str)] = &[
         "leadership went over from one that was up and in sync",
     ),
     ("joined-again", "a replica came back in sync"),
+    ("moved", "a partition came to lie on other nodes"),
+    ("trimmed", "records were deleted"),
     (
         "rebalanced",
         "a consumer group shared its partitions out anew",
@@ -74,10 +71,9 @@ const COUNTED: &[(&str, &str)] = &[
 /// What of a note is a mark, by words in it.
 const NOTED: &[(&str, &str)] = &[
     ("not to be believed", "damage-told"),
-    ("came back without", "came-back-less"),
     ("gets nothing past", "watchdog"),
-    ("it lacks what was there", "left-for-lag"),
-    ("it alone holds back", "left-for-stall"),
+    ("it lacks what was there", "left-behind"),
+    ("it alone holds back", "left-behind"),
     ("is to leave: its disk", "left-for-disk"),
 ];
 
@@ -112,6 +108,7 @@ pub(crate) fn between(
     );
     let joined = now.isr.iter().any(|node| !before.isr.contains(node));
     mark(joined && !before.isr.is_empty(), "joined-again");
+    mark(!before.adding.is_empty() && now.adding.is_empty(), "moved");
     found
 }
 

@@ -156,7 +156,9 @@ impl Offsets {
     pub(crate) fn delivered(&self, at: Duration, who: &str, partition: i32, from: i64, to: i64) {
         let mut state = self.state.lock();
         let covered = state.covered.entry(partition).or_insert(0);
-        if from > *covered {
+        // What was deleted is not there to be given.
+        let gone = self.history.trims_up_to(partition);
+        if from > (*covered).max(gone) {
             let what = format!(
                 "{who} was given partition {partition} from {from} on, and nobody what lies \
                  between {covered} and that"

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use plimsoll_controller::Partition as Metadata;
+use plimsoll_controller::{Image, Partition as Metadata};
 use plimsoll_partition::{Describe, Partition};
 use plimsoll_segment_log::Minimum;
 use plimsoll_types::{Monotonic, NodeId, Offset};
 
 use crate::client::records_of;
 use crate::history::Number;
+use crate::operate::led_by_drained;
 use crate::world::{TOPIC, World};
 
 impl World {
@@ -33,11 +34,17 @@ impl World {
         // What the brokers keep for themselves must be well too.
         image.topics().find_map(|topic| {
             let mut all = (0..).zip(&topic.partitions);
-            all.find_map(|(index, known)| self.unrest_of(topic.name.as_ref(), index, known))
+            all.find_map(|(index, known)| self.unrest_of(&image, topic.name.as_ref(), index, known))
         })
     }
 
-    fn unrest_of(&self, topic: &str, index: i32, known: &Metadata) -> Option<String> {
+    fn unrest_of(
+        &self,
+        image: &Image,
+        topic: &str,
+        index: i32,
+        known: &Metadata,
+    ) -> Option<String> {
         let name = match topic {
             TOPIC => format!("partition {index}"),
             _ => format!("partition {index} of {topic}"),
@@ -45,6 +52,13 @@ impl World {
         let Some(leader) = known.leader else {
             return Some(format!("{name} has no leader"));
         };
+        if let Some(what) = led_by_drained(image, known) {
+            return Some(format!("{name} {what}"));
+        }
+        let orders = u32::try_from(index).ok().filter(|_| topic == TOPIC);
+        if let Some(what) = orders.and_then(|index| self.orders.unmet(index, known)) {
+            return Some(what);
+        }
         let told = || self.positions(topic, &known.replicas, index);
         if known.isr.len() != known.replicas.len() {
             return Some(format!(
@@ -60,12 +74,13 @@ impl World {
             .collect();
         let ends: Vec<_> = states
             .iter()
-            .map(|state| state.as_ref().map(|s| (s.log_end, s.high_watermark)))
+            .map(|state| {
+                let state = state.as_ref()?;
+                Some((state.log_start, state.log_end, state.high_watermark))
+            })
             .collect();
         let level = ends.iter().all(|end| {
-            end.is_some_and(|(end, mark)| {
-                Some(Some((end, mark))) == ends.first().copied() && end == mark
-            })
+            end.is_some_and(|(_, last, mark)| ends.first() == Some(end) && last == mark)
         });
         (!level).then(|| format!("{name}: {}", told()))
     }
@@ -113,8 +128,9 @@ impl World {
             match state {
                 None => format!("node {node} has no replica"),
                 Some(state) => format!(
-                    "node {node} {} HW {} LEO {}{}",
+                    "node {node} {} from {} HW {} LEO {}{}",
                     state.role,
+                    state.log_start,
                     state.high_watermark,
                     state.log_end,
                     state
@@ -135,6 +151,10 @@ impl World {
                 let Some(replica) = self.replica(node, TOPIC, partition) else {
                     continue;
                 };
+                let start = replica.describe().log_start.get();
+                let start = i64::try_from(start).unwrap_or(i64::MAX);
+                self.history
+                    .begins(self.kernel.now(), node, partition, start);
                 let bytes = content(&replica);
                 match &first {
                     None => first = Some((node, bytes)),

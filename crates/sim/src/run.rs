@@ -30,6 +30,8 @@ pub struct Plan {
     pub partitions: u32,
     /// How many members of a consumer group.
     pub members: u32,
+    /// Whether clients delete records.
+    pub trims: bool,
     /// Which faults there are; all that are known where this is empty.
     pub faults: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl Plan {
             nodes: if rng.u8(..4) == 0 { 5 } else { 3 },
             partitions: rng.u32(1..=3),
             members: rng.u32(0..=3),
+            trims: rng.u8(..3) == 0,
             faults: Vec::new(),
         }
     }
@@ -150,7 +153,6 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
         topic: TOPIC.to_owned(),
         nodes: plan.nodes,
         over: Mutex::new(false),
-        trims: false,
     });
     kernel.spawn(Owner::WORLD, Arc::clone(&world.quorum).run());
     kernel.spawn(Owner::WORLD, Arc::clone(world).watch(plan.partitions));
@@ -176,6 +178,10 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
             let client = Client::new(&scene, number * 10 + producer);
             client::start(&scene, client.produce(partition, Duration::from_millis(60)));
         }
+        if plan.trims {
+            let client = Client::new(&scene, number * 10 + 6);
+            client::start(&scene, client.trim(partition));
+        }
         let consumer = Client::new(&scene, number * 10 + 5);
         client::start(&scene, consumer.consume(partition));
     }
@@ -188,7 +194,7 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
     let end = kernel.now() + plan.trouble;
     kernel.spawn(
         Owner::WORLD,
-        faults::make(Arc::clone(world), plan.clone(), end),
+        faults::make(Arc::clone(world), Arc::clone(&scene), plan.clone(), end),
     );
     world.run_until(end, |_| false);
     world.tell("the trouble ends");
@@ -217,6 +223,9 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
     violations.extend(world.history.violations().iter().map(Violation::to_string));
     world.check_counters(&mut violations);
     world.marks.add("rebalanced", offsets.rebalances());
+    let partitions = 0..i32::try_from(plan.partitions).unwrap_or(0);
+    let trimmed = partitions.filter(|partition| world.history.trimmed(*partition) > 0);
+    world.marks.add("trimmed", trimmed.count() as u64);
     for (_, process) in world.net.processes() {
         world.take_marks(&process);
     }

@@ -22,6 +22,7 @@ use crate::links;
 use crate::machine::{Machine, SimClock, SimWorkers};
 use crate::marks;
 use crate::net::{Line, Net, Process};
+use crate::operate::Orders;
 use crate::peace::words;
 use crate::quorum::Quorum;
 use crate::run::Plan;
@@ -67,6 +68,7 @@ pub(crate) struct World {
     pub(crate) hosts: Mutex<BTreeMap<u32, Host>>,
     pub(crate) count: Count,
     pub(crate) marks: Count,
+    pub(crate) orders: Orders,
     /// Nodes that lost their disk or a sync since all was whole.
     pub(crate) hurt: Mutex<BTreeSet<u32>>,
     pub(crate) story: Mutex<Vec<String>>,
@@ -113,6 +115,7 @@ impl World {
             hosts: Mutex::new(hosts),
             count: Count::default(),
             marks: Count::default(),
+            orders: Orders::default(),
             hurt: Mutex::default(),
             story: Mutex::default(),
             _root: root,
