@@ -126,7 +126,7 @@ fn steps(args: &TestArgs, ci: bool) -> Result<()> {
     }
     step(Step::Sim, &|| {
         let mut sim = Command::new(workspace::binary("release")?);
-        fully(sim.args(["sim", "--seed", "1", "--runs", SEEDS]))
+        fully(sim.args(["sim", "--seed", "1", "--runs", SEEDS, "--marks"]))
     });
     step(Step::Clients, &|| {
         let binary = workspace::binary("release")?;

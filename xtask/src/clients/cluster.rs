@@ -13,6 +13,8 @@ use crate::node::{Node, Place, http_status};
 use crate::run::output;
 
 const POLL: Duration = Duration::from_millis(50);
+/// What a node tells of all replicas may be half a second old.
+const NEWS: Duration = Duration::from_millis(600);
 
 /// Places of nodes, and the nodes that run there. Node numbers begin at 1.
 pub(super) struct Cluster {
@@ -201,6 +203,7 @@ impl Cluster {
     /// Waits until every replica is in sync and every replica of a partition has the same log end,
     /// which is its high watermark; tells how long that took. For a cluster at rest.
     pub(super) fn healed(&self, within: Duration) -> Result<Duration> {
+        thread::sleep(NEWS);
         self.holds(within, |replicas| {
             in_sync(replicas)?;
             equal_ends(replicas)

@@ -13,6 +13,8 @@ use super::proxy::Proxy;
 use crate::node::{Node, Place, free_ports, http_get, http_status};
 
 const POLL: Duration = Duration::from_millis(50);
+/// What a node tells of all replicas may be half a second old.
+const NEWS: Duration = Duration::from_millis(600);
 /// How long something that is only a matter of asking again may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -305,6 +307,7 @@ impl Cluster {
     /// Waits until every replica is in sync and every replica of a partition has the same log end,
     /// which is its high watermark; tells how long that took. For a cluster at rest.
     pub(super) fn healed(&self, within: Duration) -> Result<Duration> {
+        thread::sleep(NEWS);
         self.holds(within, |replicas| {
             in_sync(replicas)?;
             equal_ends(replicas)
