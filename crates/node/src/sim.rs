@@ -42,6 +42,9 @@ pub struct Sim {
     /// How many members of a consumer group [default: drawn, up to 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=20))]
     members: Option<u32>,
+    /// Have the topic count what is written (`durability=os`), and no node lose power
+    #[arg(long)]
+    unsynced: bool,
     /// Of a seed that fails, find a smaller plan that still does
     #[arg(long)]
     shrink: bool,
@@ -262,6 +265,7 @@ fn one(args: &Sim, seed: u64) -> std::io::Result<Done> {
     }
     plan.partitions = args.partitions.unwrap_or(plan.partitions);
     plan.members = args.members.unwrap_or(plan.members);
+    plan.unsynced = args.unsynced;
     let (report, parting) = match args.twice {
         true => run_twice(&plan)?,
         false => (run(&plan)?, None),
@@ -281,7 +285,7 @@ fn one(args: &Sim, seed: u64) -> std::io::Result<Done> {
 fn beginning(plan: &Plan) -> String {
     format!(
         "seed {}: {} nodes, {} partitions with three replicas each, min.insync.replicas=2, \
-         acks=all; {} members of a consumer group{}; {} s of trouble, then peace",
+         acks=all; {} members of a consumer group{}{}; {} s of trouble, then peace",
         plan.seed,
         plan.nodes,
         plan.partitions,
@@ -291,6 +295,7 @@ fn beginning(plan: &Plan) -> String {
         } else {
             ""
         },
+        if plan.unsynced { ", durability=os" } else { "" },
         plan.trouble.as_secs()
     )
 }
@@ -311,7 +316,8 @@ fn again(plan: &Plan) -> String {
     let more: String = more
         .map(|(name, now, _)| format!(" --{name} {now}"))
         .collect();
-    format!("plimsoll sim --seed {seed} --trouble {trouble}{more}{faults} --verbose")
+    let unsynced = if plan.unsynced { " --unsynced" } else { "" };
+    format!("plimsoll sim --seed {seed} --trouble {trouble}{more}{unsynced}{faults} --verbose")
 }
 
 fn tell(head: &str, lines: &[String]) {

@@ -7,7 +7,7 @@
 //! | trouble | what it costs | when |
 //! |---|---|---|
 //! | kill, restart, pause, cuts, slow network, slow disk, full disk, clock, move, drain | nothing on a disk | always, together with all others |
-//! | power, power-all | any part of what was not synced: lost, torn, names without files | the same: what was not synced was not promised |
+//! | power, power-all | any part of what was not synced: lost, torn, names without files | the same: what was not synced was not promised; never where the topic counts what is written (`durability=os`) |
 //! | failed-sync | what that sync was to make durable, and the word of that replica: what it has does not count until it was read again | while no other node has lost a disk or failed to sync and is not back, and no flip is unhealed elsewhere |
 //! | flip-bit | one copy of a durable batch, found late | only where every other replica of that partition is up to the high watermark, in sync and well, and no earlier flip in it is unhealed |
 //! | wipe | all copies on one node | while every partition is whole like that, and no flip is unhealed anywhere |
@@ -71,7 +71,11 @@ impl World {
         let mark = states.iter().map(|state| state.high_watermark).max();
         in_sync
             && states.iter().all(|state| {
-                state.offline.is_none() && Some(state.durable_end.min(state.log_end)) >= mark
+                let end = match self.unsynced {
+                    true => state.log_end,
+                    false => state.log_end.min(state.durable_end),
+                };
+                state.offline.is_none() && Some(end) >= mark
             })
     }
 

@@ -74,6 +74,7 @@ pub(crate) async fn make(world: Arc<World>, scene: Arc<Scene>, plan: Plan, until
         .iter()
         .copied()
         .filter(|(kind, _)| wanted(&plan, kind))
+        .filter(|(kind, _)| !(plan.unsynced && kind.starts_with("power")))
         .collect();
     let weights: u32 = kinds.iter().map(|(_, weight)| weight).sum();
     if weights == 0 {

@@ -30,6 +30,8 @@ pub struct Plan {
     pub partitions: u32,
     /// How many members of a consumer group.
     pub members: u32,
+    /// Whether the topic counts what is written, not what is synced: then no node loses power.
+    pub unsynced: bool,
     /// Whether clients delete records.
     pub trims: bool,
     /// Which faults there are; all that are known where this is empty.
@@ -48,6 +50,7 @@ impl Plan {
             partitions: rng.u32(1..=3),
             members: rng.u32(0..=3),
             trims: rng.u8(..3) == 0,
+            unsynced: false,
             faults: Vec::new(),
         }
     }
@@ -81,7 +84,7 @@ const PEACE: Duration = Duration::from_secs(30);
 /// Bytes of a segment: small, so that many are rolled.
 const SEGMENT_BYTES: &str = "20000";
 
-async fn create_topic(scene: Arc<Scene>, partitions: u32, made: Arc<AtomicBool>) {
+async fn create_topic(scene: Arc<Scene>, plan: Plan, made: Arc<AtomicBool>) {
     let client = Client::new(&scene, 0);
     loop {
         let config = |name: &str, value: &str| CreatableTopicConfig {
@@ -91,11 +94,12 @@ async fn create_topic(scene: Arc<Scene>, partitions: u32, made: Arc<AtomicBool>)
         let request = Request::CreateTopics(CreateTopicsRequest {
             topics: vec![CreatableTopic {
                 name: TOPIC.into(),
-                num_partitions: i32::try_from(partitions).unwrap_or(1),
+                num_partitions: i32::try_from(plan.partitions).unwrap_or(1),
                 replication_factor: 3,
                 configs: vec![
                     config("min.insync.replicas", "2"),
                     config("segment.bytes", SEGMENT_BYTES),
+                    config("durability", if plan.unsynced { "os" } else { "fsync" }),
                 ],
                 ..Default::default()
             }],
@@ -162,7 +166,7 @@ fn live(plan: &Plan, world: &Arc<World>) -> std::io::Result<Report> {
     let made: Arc<AtomicBool> = Arc::default();
     client::start(
         &scene,
-        create_topic(Arc::clone(&scene), plan.partitions, Arc::clone(&made)),
+        create_topic(Arc::clone(&scene), plan.clone(), Arc::clone(&made)),
     );
     let ready =
         |world: &World| made.load(Ordering::Relaxed) && world.unrest(plan.partitions).is_none();

@@ -75,6 +75,8 @@ pub(crate) struct World {
     /// Removes what the nodes keep outside of their simulated disks.
     _root: tempfile::TempDir,
     meddle: bool,
+    /// As [`Plan::unsynced`].
+    pub(crate) unsynced: bool,
 }
 
 /// The directory that costs the least.
@@ -120,6 +122,7 @@ impl World {
             story: Mutex::default(),
             _root: root,
             meddle,
+            unsynced: plan.unsynced,
         }))
     }
 
