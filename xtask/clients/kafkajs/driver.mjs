@@ -5,6 +5,7 @@
 
 import { createRequire } from 'node:module'
 import { randomUUID } from 'node:crypto'
+import { Worker } from 'node:worker_threads'
 import * as zstd from '@bokuweb/zstd-wasm'
 import kafkajs from 'kafkajs'
 import SnappyCodec from 'kafkajs-snappy'
@@ -51,6 +52,28 @@ async function within(milliseconds, something) {
   const came = await Promise.race([something.then(() => true), over])
   clearTimeout(timer)
   return came
+}
+
+/**
+ * Ends the process when nothing but KafkaJS runs any more: a consumer whose brokers went may ask for
+ * the next ones in a loop that never yields (https://github.com/tulios/kafkajs/issues/1384), so that
+ * not even a timer fires. Another thread looks whether one does.
+ */
+function endIfItSpins() {
+  const beats = new Int32Array(new SharedArrayBuffer(4))
+  setInterval(() => Atomics.add(beats, 0, 1), 200).unref()
+  const watch = () => {
+    const { workerData } = require('node:worker_threads')
+    let known = -1
+    setInterval(() => {
+      const now = Atomics.load(workerData, 0)
+      if (now === known) {
+        process.kill(process.pid, 'SIGKILL')
+      }
+      known = now
+    }, 10_000)
+  }
+  new Worker(`(${watch})()`, { eval: true, workerData: beats }).unref()
 }
 
 /** The last things that KafkaJS had to say. */
@@ -304,4 +327,5 @@ function recordRead(partition, message) {
   }
 }
 
+endIfItSpins()
 await serve(new Driver(process.argv[2]))

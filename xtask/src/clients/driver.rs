@@ -140,7 +140,7 @@ impl Driver {
             ));
         }
         if let Err(error) = writeln!(self.input, "{request}").and_then(|()| self.input.flush()) {
-            return Err(wrong(format!("the driver is gone: {error}")));
+            return Err(wrong(format!("the driver ended: {error}")));
         }
         let line = self.answers.recv_timeout(DEADLINE).map_err(|error| {
             self.lost = true;

@@ -188,13 +188,16 @@ fn prefix(partition: i32, read: impl Iterator<Item = (usize, u64)>, log: &[u64])
 }
 
 /// What a client leaves to who uses it, after retries of its own:
-/// - a commit that meets a rebalance is refused by design, and the member commits again after it;
+/// - a commit that meets a rebalance is refused by design, and the member commits again after it; one
+///   of the members goes and comes all the time;
 /// - librdkafka gives a commit up after three tries, which a coordinator that has just begun may
 ///   need for loading;
 /// - KafkaJS gives a commit up when the coordinator is another one, and looks for that only with
 ///   its next heartbeat (<https://github.com/tulios/kafkajs/pull/1779>), also when the coordinator
-///   has handed its groups over;
-/// - @platformatic/kafka asks the old coordinator for as long as a consumer lives
+///   has handed its groups over, or when the coordinator's connection is refused; and it may spin
+///   (see `Traffic::crashes`);
+/// - @platformatic/kafka gives a group's call up after four tries; it asks the old coordinator for as
+///   long as a consumer lives
 ///   (<https://github.com/platformatic/kafka/issues/290>), and throws when that is not in the
 ///   metadata (<https://github.com/platformatic/kafka/issues/319>): then its process is another;
 /// - aiokafka cancels the calls of a connection that closes while a consumer starts, and raises that;
@@ -203,21 +206,26 @@ fn prefix(partition: i32, read: impl Iterator<Item = (usize, u64)>, log: &[u64])
 ///   look at what is committed, which looks again.
 fn may_be(client: &str, fault: &Fault) -> bool {
     const LOADING: i16 = 14;
+    const NOT_AVAILABLE: i16 = 15;
     const NOT_COORDINATOR: i16 = 16;
     const ILLEGAL_GENERATION: i16 = 22;
     const UNKNOWN_MEMBER_ID: i16 = 25;
     const REBALANCE_IN_PROGRESS: i16 = 27;
     let killed = fault.phase != Phase::Controlled;
     let moved = fault.code == Some(NOT_COORDINATOR);
+    let ended = fault.code.is_none() && fault.text.contains(ENDED);
     let of_the_client = match client {
-        "kafkajs" => moved && fault.op == "commit",
+        "kafkajs" => {
+            let refused = killed && fault.text.contains("KafkaJSConnectionError");
+            fault.op == "commit" && (moved || refused) || ended
+        }
         // Its readers have a group too.
         "platformatic-kafka" => {
             let of_group = ["consume", "subscribe", "poll", "commit", "unsubscribe"];
-            let ended = fault.code.is_none() && fault.text.contains(ENDED);
             // Where it is thrown into a call that can tell it.
             let threw = fault.text.contains("reading 'host'");
-            ended || (of_group.contains(&fault.op) && (moved || threw))
+            let gave_up = fault.code == Some(NOT_AVAILABLE);
+            ended || (of_group.contains(&fault.op) && (moved || gave_up || threw))
         }
         "aiokafka" => {
             let cancelled = fault.op == "consume" && fault.text.contains("CancelledError");
@@ -231,16 +239,8 @@ fn may_be(client: &str, fault: &Fault) -> bool {
     }
     match (fault.op, fault.code) {
         ("committed", _) => true,
-        (
-            "commit",
-            Some(
-                LOADING
-                | NOT_COORDINATOR
-                | ILLEGAL_GENERATION
-                | UNKNOWN_MEMBER_ID
-                | REBALANCE_IN_PROGRESS,
-            ),
-        ) => killed,
+        ("commit", Some(ILLEGAL_GENERATION | UNKNOWN_MEMBER_ID | REBALANCE_IN_PROGRESS)) => true,
+        ("commit", Some(LOADING | NOT_COORDINATOR)) => killed,
         _ => false,
     }
 }

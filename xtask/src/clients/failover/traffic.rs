@@ -227,11 +227,12 @@ impl Traffic {
         }
     }
 
-    /// Whether the client throws, where nobody can catch it, when a node is not in the metadata
-    /// (<https://github.com/platformatic/kafka/issues/319>): the process ends, and whoever runs it
-    /// starts another.
+    /// Whether the client may end its process, and whoever runs it starts another: one throws,
+    /// where nobody can catch it, when a node is not in the metadata
+    /// (<https://github.com/platformatic/kafka/issues/319>); one may spin for ever when its nodes
+    /// went (<https://github.com/tulios/kafkajs/issues/1384>), and its driver ends it then.
     fn crashes(&self) -> bool {
-        self.program.name == "platformatic-kafka"
+        matches!(self.program.name, "platformatic-kafka" | "kafkajs")
     }
 
     fn driver(&self) -> Result<Driver, ()> {
