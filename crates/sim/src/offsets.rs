@@ -182,9 +182,15 @@ impl Offsets {
             });
             let known = acked.count() > 0 || state.told.get(partition) == Some(&read);
             if read < *end || (read > 0 && !known) {
+                let told = state.told.get(partition);
+                let acked = state
+                    .commits
+                    .values()
+                    .filter(|commit| commit.partition == *partition && commit.acked.is_some());
+                let acked = acked.map(|commit| commit.offset).max();
                 return Some(format!(
                     "the group has read partition {partition} up to {read} of {end}, and not \
-                     committed all of it"
+                     committed all of it: {acked:?} was acknowledged, {told:?} told"
                 ));
             }
         }
