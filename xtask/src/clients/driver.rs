@@ -150,7 +150,12 @@ impl Driver {
             })
         })?;
         let mut answer: Value =
-            serde_json::from_str(&line).map_err(|error| wrong(format!("{error} in {line}")))?;
+            serde_json::from_str(&line).map_err(|error: serde_json::Error| {
+                wrong(match error.is_eof() {
+                    true => "the driver ended in the middle of its answer".to_owned(),
+                    false => format!("{error} in {line}"),
+                })
+            })?;
         if let Some(why) = answer["skip"].as_str() {
             return Err(Stop::Skip(why.to_owned()));
         }
