@@ -74,6 +74,13 @@ struct Wanted {
     source: Result<Source, Refusal>,
 }
 
+impl Source {
+    /// Whether it led when the request came, and does not now.
+    fn is_deposed(&self) -> bool {
+        self.led && !matches!(*self.partition.role(), Role::Leader { .. })
+    }
+}
+
 /// What the client gets instead of records.
 type Refusal = Box<PartitionData>;
 
@@ -84,6 +91,8 @@ type Found = Result<(Option<Records>, Snapshot), Refusal>;
 struct Source {
     partition: Arc<Partition>,
     from: Offset,
+    /// Whether it led when the request came.
+    led: bool,
 }
 
 /// What one pass over the partitions found, in their order.
@@ -229,6 +238,7 @@ fn admit(
     Ok(Source {
         partition: Arc::clone(partition),
         from,
+        led: matches!(*partition.role(), Role::Leader { .. }),
     })
 }
 
@@ -267,6 +277,14 @@ fn read_round(wanted: &[Wanted], max_bytes: usize) -> Round {
         let found = match &one.source {
             Err(refusal) => Err(refusal.clone()),
             Ok(source) => read(source, one, max_bytes, &mut round.bytes),
+        };
+        // After the read: what a leader says when it is none any more may be of a log that was cut
+        // or begun anew.
+        let found = match &one.source {
+            Ok(source) if source.is_deposed() => {
+                Err(refused(one.partition, ErrorCode::NotLeaderOrFollower))
+            }
+            _ => found,
         };
         round.failed |= found.is_err();
         round.found.push(found);

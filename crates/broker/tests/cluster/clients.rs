@@ -154,11 +154,34 @@ fn reader_that_knows_of_more_than_the_leader_waits_for_it() {
     );
 }
 
+#[test]
+fn reader_that_waits_at_a_leader_is_sent_on_when_it_leads_no_more() {
+    let world = World::of(3);
+    assert_eq!(create(&world, id(1), "orders"), 0);
+    produce_somewhere(&world, "orders", 0);
+    let old = leader(&world, "orders", 0).unwrap();
+    world.cut(old);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| fetch_within(&world, old, 1, 60_000));
+        world.until("another one leads", |image| {
+            let partition = image.partition("orders", 0).unwrap();
+            partition.leader.is_some_and(|leader| leader != old)
+        });
+        world.heal(old);
+        let code = ErrorCode::NotLeaderOrFollower.code();
+        assert_eq!(waiting.join().unwrap(), code);
+    });
+}
+
 /// The error of a fetch, which finds no records.
 fn fetch(world: &World, node: NodeId, offset: i64) -> i16 {
+    fetch_within(world, node, offset, 10)
+}
+
+fn fetch_within(world: &World, node: NodeId, offset: i64, max_wait_ms: i32) -> i16 {
     let request = Request::Fetch(FetchRequest {
         replica_id: -1,
-        max_wait_ms: 10,
+        max_wait_ms,
         min_bytes: 1,
         max_bytes: 1 << 20,
         topics: vec![FetchTopic {
