@@ -237,7 +237,9 @@ async fn metrics_have_the_names_that_dashboards_read() {
     for beginning in [
         "kafka_topic_partition_current_offset{topic=\"t\",partition=\"0\"} ",
         "plimsoll_replica_high_watermark{topic=\"t\",partition=\"0\"} ",
-        "plimsoll_request_duration_seconds_count{api=\"CreateTopics\"",
+        "plimsoll_request_duration_seconds_count{api=\"CreateTopics\",phase=\"total\"} 1",
+        "plimsoll_request_duration_seconds_count{api=\"CreateTopics\",phase=\"work\"} 1",
+        "plimsoll_request_duration_seconds_count{api=\"CreateTopics\",phase=\"wait\"} 1",
         "plimsoll_requests_total{api=\"Produce\"} ",
         "plimsoll_replica_heal_duration_seconds_bucket{le=\"+Inf\"} ",
         "plimsoll_request_duration_seconds_bucket{le=\"+Inf\",api=\"Fetch\"",

@@ -1,9 +1,11 @@
 //! From a frame to an answer: decode, find the API, encode.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use plimsoll_types::Monotonic;
 use plimsoll_wire::{
     Encoded, Request, RequestError, RequestHeader, Response, decode_request, encode_response,
 };
@@ -83,24 +85,48 @@ impl Broker {
         // poll, and nobody's request depends on the end of either.
         let alone = !matches!(request, Request::Produce(_) | Request::Fetch(_));
         let (earlier, _turn) = context.connection.take_turn(alone);
-        earlier.await;
-        let response = match request {
-            Request::Produce(request) => match api::produce::handle(&context, request).await {
-                api::produce::Outcome::Reply(response) => Some(Response::Produce(response)),
-                api::produce::Outcome::Nothing => None,
-                api::produce::Outcome::Close => {
-                    return Answer::Close(CloseReason::Unacknowledged);
-                }
-            },
-            request => Some(handle(&context, request).await),
+        let ((), queued) = until_it_waits(&context, earlier).await;
+        let started = match queued {
+            Some(_) => context.now(),
+            None => begun,
         };
-        let took = context.now().since(begun);
-        context.broker.counters.answered(api, took);
+        let work = async {
+            match request {
+                Request::Produce(request) => match api::produce::handle(&context, request).await {
+                    api::produce::Outcome::Reply(response) => Ok(Some(Response::Produce(response))),
+                    api::produce::Outcome::Nothing => Ok(None),
+                    api::produce::Outcome::Close => Err(CloseReason::Unacknowledged),
+                },
+                request => Ok(Some(handle(&context, request).await)),
+            }
+        };
+        let (response, paused) = until_it_waits(&context, work).await;
+        let ended = context.now();
+        let worked = paused.unwrap_or(ended).since(started);
+        let waited = queued.is_some() || paused.is_some();
+        let counters = &context.broker.counters;
+        counters.answered(api, ended.since(begun), worked, waited);
         match response {
-            Some(response) => Answer::Reply(encode_response(&header, &response)),
-            None => Answer::Nothing,
+            Ok(Some(response)) => Answer::Reply(encode_response(&header, &response)),
+            Ok(None) => Answer::Nothing,
+            Err(reason) => Answer::Close(reason),
         }
     }
+}
+
+/// What `work` gives, and when it first had to wait; `None` if it never had to.
+async fn until_it_waits<F: Future>(context: &Context, work: F) -> (F::Output, Option<Monotonic>) {
+    let mut work = pin!(work);
+    let mut paused = None;
+    let output = poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() && paused.is_none() {
+            paused = Some(context.now());
+        }
+        polled
+    });
+    let output = output.await;
+    (output, paused)
 }
 
 /// Every API that always answers. Invariant X3: the match is exhaustive over what is advertised.

@@ -12,15 +12,26 @@ pub const LATENCY_BOUNDS_US: [u64; 14] = [
     5_000_000,
 ];
 
+/// How long something took, each time.
+#[derive(Debug, Default)]
+pub struct Latencies {
+    /// How many times.
+    pub count: AtomicU64,
+    /// All of it, in microseconds.
+    pub sum_us: AtomicU64,
+    /// How many times by how long: one more than [`LATENCY_BOUNDS_US`].
+    pub buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+}
+
 /// One API's requests.
 #[derive(Debug, Default)]
 pub struct ApiCounters {
-    /// Requests answered.
-    pub requests: AtomicU64,
-    /// Time from the decoded frame to the answer, summed, in microseconds. Long polls count whole.
-    pub total_us: AtomicU64,
-    /// Requests by latency: one more than [`LATENCY_BOUNDS_US`].
-    pub buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    /// From the decoded frame to the answer. Long polls count whole.
+    pub total: Latencies,
+    /// Of that, the work before the request first had to wait, if ever.
+    pub work: Latencies,
+    /// The rest of those that had to wait: for their turn, for records, replicas or a disk.
+    pub wait: Latencies,
 }
 
 /// The broker's counters.
@@ -76,22 +87,29 @@ impl Counters {
         ApiKey::ALL.iter().copied().zip(&self.apis)
     }
 
-    pub(crate) fn answered(&self, api: ApiKey, took: Duration) {
+    /// Counts a request that took so long, of which it worked for `work`; `waited` if it had to.
+    pub(crate) fn answered(&self, api: ApiKey, total: Duration, work: Duration, waited: bool) {
         let at = ApiKey::ALL.iter().position(|key| *key == api);
         let Some(counters) = at.and_then(|at| self.apis.get(at)) else {
             return;
         };
-        count_latency(counters, took);
+        counters.total.took(total);
+        counters.work.took(work);
+        if waited {
+            counters.wait.took(total.saturating_sub(work));
+        }
     }
 }
 
-pub(crate) fn count_latency(counters: &ApiCounters, took: Duration) {
-    let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
-    add(&counters.requests, 1);
-    add(&counters.total_us, us);
-    if let Some(bucket) = counters.buckets.get(bucket) {
-        add(bucket, 1);
+impl Latencies {
+    pub(crate) fn took(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        add(&self.count, 1);
+        add(&self.sum_us, us);
+        if let Some(bucket) = self.buckets.get(bucket) {
+            add(bucket, 1);
+        }
     }
 }
 

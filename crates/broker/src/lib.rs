@@ -39,7 +39,7 @@ pub use clock::{Clock, Machine, Workers};
 pub use cluster::{Membership, Part, PeerError, Peers, Trust};
 pub use config::{Advertised, BrokerConfig, ClusterConfig, GroupConfig, Setting};
 pub use connection::{Connection, Software};
-pub use counters::{ApiCounters, Counters, LATENCY_BOUNDS_US};
+pub use counters::{ApiCounters, Counters, LATENCY_BOUNDS_US, Latencies};
 pub use disk_space::{DiskSpace, disk_space};
 pub use groups::{
     CommittedOffset, DescribedGroup, DescribedMember, GroupError, GroupService, GroupState,

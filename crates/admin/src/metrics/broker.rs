@@ -2,7 +2,7 @@
 
 use super::encode::{counter, gauge, times};
 use super::replication::MISSED_WAKEUPS;
-use plimsoll_broker::{ApiCounters, Broker, LATENCY_BOUNDS_US, disk_space};
+use plimsoll_broker::{Broker, LATENCY_BOUNDS_US, Latencies, disk_space};
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
@@ -139,32 +139,40 @@ fn requests(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result
     for (api, counted) in broker.counters().apis() {
         let labels = [("api", api.name())];
         let mut metric = metric.encode_family(&labels)?;
-        metric.encode_counter::<NoLabelSet, _, f64>(&value(&counted.requests), None)?;
+        metric.encode_counter::<NoLabelSet, _, f64>(&value(&counted.total.count), None)?;
     }
     Ok(())
 }
 
 fn durations(encoder: &mut DescriptorEncoder<'_>, broker: &Broker) -> fmt::Result {
     let (name, kind) = ("plimsoll_request_duration", MetricType::Histogram);
-    let help = "Time from a request's frame to its answer; long polls count whole";
+    let help = "Time from a request's frame to its answer, long polls included (total); work before \
+                it first had to wait, and the waiting of those that had to";
     let mut metric = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), kind)?;
     for (api, counted) in broker.counters().apis() {
-        let labels = [("api", api.name()), ("phase", "total")];
-        let (sum, count, buckets) = histogram(counted);
-        let mut metric = metric.encode_family(&labels)?;
-        metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        let phases = [
+            ("total", &counted.total),
+            ("work", &counted.work),
+            ("wait", &counted.wait),
+        ];
+        for (phase, counted) in phases {
+            let labels = [("api", api.name()), ("phase", phase)];
+            let (sum, count, buckets) = histogram(counted);
+            let mut metric = metric.encode_family(&labels)?;
+            metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
     }
     Ok(())
 }
 
 /// Sum in seconds, count, and each bucket's bound with its own count.
-fn histogram(counted: &ApiCounters) -> (f64, u64, Vec<(f64, u64)>) {
+fn histogram(counted: &Latencies) -> (f64, u64, Vec<(f64, u64)>) {
     let bounds = LATENCY_BOUNDS_US.iter().map(|us| seconds(*us));
     let bounds = bounds.chain(std::iter::once(f64::INFINITY));
     let buckets: Vec<_> = bounds.zip(counted.buckets.iter().map(value)).collect();
     // Counted from the buckets, so that the last one and the count agree in every scrape.
     let count = buckets.iter().map(|(_, count)| count).sum();
-    (seconds(value(&counted.total_us)), count, buckets)
+    (seconds(value(&counted.sum_us)), count, buckets)
 }
 
 fn seconds(us: u64) -> f64 {

@@ -22,7 +22,7 @@ use plimsoll_segment_log::map::SegmentMap;
 use plimsoll_types::Monotonic;
 
 use crate::clock::Clock;
-use crate::counters::{ApiCounters, count_latency};
+use crate::counters::Latencies;
 
 /// What takes longer is slow; and what is slow again and again for so long is a slow disk, until
 /// nothing was slow for as long.
@@ -51,7 +51,7 @@ pub struct Device {
     /// Directories of logs that may use the reserve.
     favoured: Mutex<BTreeSet<String>>,
     /// Syncs, by how long they took.
-    pub syncs: ApiCounters,
+    pub syncs: Latencies,
 }
 
 /// A clock that says no more than its name in a debugger.
@@ -74,7 +74,7 @@ impl Device {
             room: Mutex::new(Room::new(reserve_bytes)),
             full: AtomicBool::new(false),
             favoured: Mutex::default(),
-            syncs: ApiCounters::default(),
+            syncs: Latencies::default(),
         })
     }
 
@@ -298,7 +298,7 @@ impl DiskFile for WatchedFile {
 
     fn sync(&self) -> io::Result<()> {
         let (done, took) = self.device.timed(|| self.file.sync());
-        count_latency(&self.device.syncs, took);
+        self.device.syncs.took(took);
         done
     }
 
