@@ -26,7 +26,7 @@ pub struct Tally {
     pub records: (u64, u64, u64),
     /// How often there was what trouble.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How often there was which of [`crate::marks`].
+    /// How often there was which of [`crate::marks()`].
     pub marks: BTreeMap<&'static str, u64>,
     /// The longest way to peace.
     pub slowest_peace: Duration,

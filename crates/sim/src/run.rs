@@ -73,7 +73,7 @@ pub struct Report {
     pub records: (u64, u64, u64),
     /// How often there was what trouble.
     pub faults: BTreeMap<&'static str, u64>,
-    /// How often there was which of [`crate::marks`].
+    /// How often there was which of [`crate::marks()`].
     pub marks: BTreeMap<&'static str, u64>,
     /// How long peace took to come.
     pub healed: Option<Duration>,

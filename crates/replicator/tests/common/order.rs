@@ -163,8 +163,8 @@ fn links_that_stay_keep_no_replica_that_went() {
 fn a_tick_passes_over_a_replica_whose_writer_hangs() {
     let (world, proposal) = undecided();
     let leader = &world.nodes[&1];
-    let (entered, enters) = mpsc::channel();
-    let (disk, answers) = mpsc::channel::<()>();
+    let (entered, enters) = mpsc::sync_channel(1);
+    let (disk, answers) = mpsc::sync_channel::<()>(1);
     *leader.tricks.before_rule.lock() = Some(Box::new(move |_| {
         let _ = entered.send(());
         let _ = answers.recv();
@@ -173,7 +173,7 @@ fn a_tick_passes_over_a_replica_whose_writer_hangs() {
     let hanging =
         std::thread::spawn(move || replicas.decided(&proposal, Decision::NotAttempted, now));
     enters.recv().unwrap();
-    let (ticked, ticks) = mpsc::channel();
+    let (ticked, ticks) = mpsc::sync_channel(1);
     let replicas = Arc::clone(&leader.replicas);
     std::thread::spawn(move || {
         replicas.tick(now);
