@@ -50,7 +50,8 @@ pub struct Counters {
     pub duplicates: AtomicU64,
     /// Requests that were not well formed or of a version not served; each closed its connection.
     pub malformed: AtomicU64,
-    /// Wake-ups that the tick had to make up for; above zero means a bug.
+    /// Wake-ups that the tick had to make up for. A publisher that the machine stopped between its
+    /// two steps counts, so more than a few mean a bug.
     pub missed_wakeups: AtomicU64,
     /// Bytes that were read in the background to see whether they still are what was written.
     pub scrubbed_bytes: AtomicU64,

@@ -52,6 +52,8 @@ class Driver:
                     "compression.type": codec,
                     "acks": acks,
                     "enable.idempotence": idempotent,
+                    # Without sequence numbers, a retry beside a later batch may change their order.
+                    "max.in.flight.requests.per.connection": 5 if idempotent else 1,
                     "linger.ms": 20,
                     "message.max.bytes": 2_000_000,
                     "message.timeout.ms": TIMEOUT * 1000,

@@ -34,6 +34,10 @@ final class Clients implements AutoCloseable {
                     config.put(ProducerConfig.COMPRESSION_TYPE_CONFIG, codec);
                     config.put(ProducerConfig.ACKS_CONFIG, acks);
                     config.put(ProducerConfig.ENABLE_IDEMPOTENCE_CONFIG, idempotent);
+                    // Without sequence numbers, a retry beside a later batch may change their order.
+                    config.put(
+                            ProducerConfig.MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION,
+                            idempotent ? 5 : 1);
                     config.put(ProducerConfig.LINGER_MS_CONFIG, 20);
                     config.put(ProducerConfig.MAX_REQUEST_SIZE_CONFIG, 2_000_000);
                     return new KafkaProducer<>(

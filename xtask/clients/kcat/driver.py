@@ -57,6 +57,8 @@ class Driver:
         settings = ["-P", "-t", topic, "-p", str(partition), "-z", codec]
         settings += ["-K", KEY_END, "-D", RECORD_END, "-X", f"acks={acks}"]
         settings += ["-X", f"enable.idempotence={str(idempotent).lower()}"]
+        # Without sequence numbers, a retry beside a later batch may change their order.
+        settings += ["-X", f"max.in.flight={5 if idempotent else 1}"]
         settings += ["-X", "message.max.bytes=2000000"]
         end = self._end(topic, partition) if acks == "0" else None
         for (headers, null_key, null_value), run in groupby(records, _kind):

@@ -127,7 +127,7 @@ fn missed(
     counter(
         encoder,
         "plimsoll_hw_missed_wakeup",
-        "Wake-ups that the tick made up for; above zero is a bug",
+        "Wake-ups that the tick made up for; more than a few are a bug (a thread that the machine stopped in the middle counts as one)",
         None,
         value(&broker.counters().missed_wakeups).saturating_add(replicators),
     )

@@ -149,6 +149,11 @@ pub(super) fn below_min_isr(stage: &mut Stage<'_>) -> Result<()> {
     let served = watch.exits_with(OK, HEAL);
     stage.report.claim("served again", served);
     stage.heard(watch);
+    // With it, no later fault would leave everything served.
+    stage.cluster.ask(None);
+    stage
+        .cluster
+        .order(&["topic", "delete", "all-of-three", "--yes"])?;
     stage.whole_again(HEAL)
 }
 
