@@ -2,8 +2,8 @@
 //!
 //! Bytes appended of late were verified on their way in, and are served as they are from the segment
 //! that is written on, as long as it stays open. All others are verified interval by interval when a
-//! read first meets them, and again after the segment was closed in between. What is read from the file once more and
-//! handed out has its checksums taken again (see `cursor`).
+//! read first meets them, and again after the segment was closed in between. What is read from the
+//! file once more and handed out has its checksums taken again (see `cursor`).
 //!
 //! A batch's own checksum leaves out its base offset, length, leader epoch and magic. The index
 //! has a checksum of the first three; where it has none yet (the tail of the last uptime), the
